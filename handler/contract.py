@@ -107,7 +107,7 @@ class Resize(_Part, frozen=True, kw_only=True):
     min_scale: float = 0.0
 
     def __post_init__(self) -> None:
-        _expect(1 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 1..16384", self.max_dim)
+        _expect(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
         aligned = self.mode == "square" or self.max_dim % 64 == 0
         _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
         _expect(0 <= self.min_dim <= self.max_dim, "resize.min_dim must be in 0..max_dim", self.min_dim)
