@@ -1,0 +1,191 @@
+"""The story of one image, a stage a line; the model is a callable, so nothing here knows of a network."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handler import mold, quantize
+from handler.contract import ModelContract
+from handler.errors import BadRequest, ContractViolation
+from handler.image import decode_image
+from handler.masks import encode_rle, unmold_mask
+from handler.wire import Answer, Expected
+
+Array = npt.NDArray[Any]
+Predict = Callable[[Mapping[str, Array], tuple[Expected, ...]], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the client asked for; ``classes`` are labels or ids, () is all; ``mask`` is ``rle`` or ``none``."""
+
+    threshold: float = 0.0
+    max_instances: int | None = None
+    classes: tuple[str, ...] = ()
+    mask: str = "rle"
+    mask_threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One object; ``box`` is y1, x1, y2, x2 in image pixels, y2 and x2 exclusive; ``rle`` None where not asked for."""
+
+    class_id: int
+    label: str | None
+    score: float
+    box: tuple[int, int, int, int]
+    area: int
+    rle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer: instances by falling score, and the seconds each stage took."""
+
+    image_hw: tuple[int, int]
+    version: int
+    instances: tuple[Instance, ...]
+    durations_s: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds by stage, in the order they were first entered."""
+
+    durations_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to stage ``name``."""
+        start = time.perf_counter()
+        yield
+        self.durations_s[name] = self.durations_s.get(name, 0.0) + time.perf_counter() - start
+
+
+def segment(data: bytes, options: Options, contract: ModelContract, predict: Predict, max_pixels: int) -> Result:
+    """Return what the model sees in the encoded image ``data``.
+
+    Raises BadRequest, UnsupportedMedia or ImageTooLarge for the image or an unknown class, ContractViolation where the
+    answer does not fit the contract, and whatever ``predict`` raises.
+    """
+    clock = Clock()
+    wanted = class_ids(options.classes, contract)
+    with clock.stage("decode"):
+        image = decode_image(data, max_pixels)
+    with clock.stage("mold"):
+        inputs, frame = encode_inputs(image, contract)
+    with clock.stage("predict"):
+        answer = predict(inputs, expected_outputs(contract))
+    with clock.stage("unmold"):
+        rows = select(answer.outputs[contract.detections.name][0], options, wanted)
+        masks = gather_masks(answer.outputs[contract.masks.name][0], rows, contract)
+        boxes = mold.unmold_boxes(rows.boxes, frame)
+    with clock.stage("encode"):
+        instances = tuple(build_instances(rows, boxes, masks, frame.image_hw, options, contract))
+    return Result(frame.image_hw, answer.version, instances, clock.durations_s)
+
+
+def encode_inputs(image: npt.NDArray[np.uint8], contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
+    """Return the model's input tensors for the image uint8 [H, W, 3], and where the image lies in the frame."""
+    molded, frame = mold.mold(image, contract.resize, contract.image.padded)
+    inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
+    if contract.meta is not None:
+        inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)
+    if contract.anchors is not None:
+        inputs[contract.anchors.name] = mold.anchors(frame.frame_hw, contract.anchors)
+    return inputs, frame
+
+
+def expected_outputs(contract: ModelContract) -> tuple[Expected, ...]:
+    """Return what the contract wants back: detections [1, N, 6] and masks [1, N, h, w] or [1, N, h, w, C]."""
+    rank = 5 if contract.masks.per_class else 4
+    return (
+        Expected(contract.detections.name, "float32", (1, None, 6)),
+        Expected(contract.masks.name, contract.masks.dtype, (1, *[None] * (rank - 1))),
+    )
+
+
+def class_ids(classes: tuple[str, ...], contract: ModelContract) -> frozenset[int] | None:
+    """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
+    if not classes:
+        return None
+    ids = {label: key for key, label in contract.labels.items()}
+    for name in classes:
+        if name not in ids and not (name.isascii() and name.isdigit() and int(name) > 0):
+            known = ", ".join(ids) or "ids only, as the model names no classes"
+            raise BadRequest(f"classes must be labels ({known}) or ids from 1, got {name!r}")
+    return frozenset(ids[name] if name in ids else int(name) for name in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The detections kept, by falling score: their row in the model's answer, boxes [n, 4], classes [n], scores [n]."""
+
+    index: npt.NDArray[np.intp]
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+
+def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozenset[int] | None) -> Rows:
+    """Return the detections [N, 6] before the first row of class 0 that pass the options."""
+    ends = np.flatnonzero(detections[:, 4] == 0)
+    rows = detections[: ends[0]] if len(ends) else detections
+    if not np.isfinite(rows).all():
+        raise ContractViolation("detections must be finite numbers, got NaN or infinity")
+    if ((rows[:, 4] < 0) | (rows[:, 4] != np.rint(rows[:, 4])) | (rows[:, 4] > 1 << 16)).any():
+        raise ContractViolation(f"detection classes must be whole numbers in 0..65536, got {rows[:, 4].tolist()[:5]}")
+    classes = rows[:, 4].astype(np.int64)
+    keep = rows[:, 5] >= options.threshold
+    if wanted is not None:
+        keep &= np.isin(classes, sorted(wanted))
+    index = np.flatnonzero(keep)
+    index = index[np.argsort(-rows[index, 5], kind="stable")]
+    return Rows(index, rows[index, :4], classes[index], rows[index, 5])
+
+
+def gather_masks(codes: Array, rows: Rows, contract: ModelContract) -> npt.NDArray[np.float32]:
+    """Return probabilities float32 [n, h, w] of the rows, from codes [N, h, w] or [N, h, w, C]; only these dequantized.
+
+    Raises ContractViolation where a row has no mask, or its class no channel.
+    """
+    if rows.index.max(initial=-1) >= len(codes):
+        raise ContractViolation(f"{contract.masks.name} must have a mask for each detection, got {len(codes)}")
+    if contract.masks.per_class and rows.classes.max(initial=-1) >= codes.shape[-1]:
+        got = f"{codes.shape[-1]} channels for class {rows.classes.max()}"
+        raise ContractViolation(f"{contract.masks.name} must have a channel for each class, got {got}")
+    if 0 in codes.shape[1:]:
+        raise ContractViolation(f"{contract.masks.name} must have pixels, got shape {codes.shape}")
+    chosen = codes[rows.index, :, :, rows.classes] if contract.masks.per_class else codes[rows.index]
+    return quantize.dequantize_masks(chosen, contract.masks)
+
+
+def build_instances(
+    rows: Rows,
+    boxes: mold.Boxes,
+    masks: npt.NDArray[np.float32],
+    image_hw: tuple[int, int],
+    options: Options,
+    contract: ModelContract,
+) -> Iterator[Instance]:
+    """Yield the instances whose box, cut to the image, is not empty, up to ``max_instances``."""
+    clipped = mold.clip_boxes(boxes, image_hw)
+    visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
+    for row in visible[: options.max_instances]:
+        y1, x1, y2, x2 = (int(side) for side in boxes[row])
+        top, left, bottom, right = (int(side) for side in clipped[row])
+        crop = unmold_mask(masks[row], (y1, x1, y2, x2), (top, left, bottom, right), options.mask_threshold)
+        class_id = int(rows.classes[row])
+        yield Instance(
+            class_id=class_id,
+            label=contract.labels.get(class_id),
+            score=float(rows.scores[row]),
+            box=crop.box,
+            area=crop.area,
+            rle=encode_rle(crop, image_hw) if options.mask == "rle" else None,
+        )

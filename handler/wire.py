@@ -1,0 +1,182 @@
+"""Arrays into the bytes of a PredictRequest, and the bytes of a PredictResponse into arrays.
+
+TensorFlow Serving sends int8 either as packed ``int_val`` varints (its default: 1 byte for 0..127 and 10 for a negative
+code, which is sign-extended to 64 bits) or as ``tensor_content``. float32 comes in ``float_val`` or ``tensor_content``.
+All are read, a vector operation each; see :mod:`handler.protos` on how the packed bytes stay bytes.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from handler import protos
+from handler.errors import ContractViolation
+
+Array = npt.NDArray[Any]
+NEGATIVE_VARINT_BYTES = 10
+MAX_VALUES = 1 << 30  # a shape that promises more is a lie or more than a process holds
+_DTYPES = {
+    np.dtype(np.float32): protos.DT_FLOAT,
+    np.dtype(np.int8): protos.DT_INT8,
+    np.dtype(np.uint8): protos.DT_UINT8,
+}
+_NUMPY: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An output tensor as the contract wants it: ``shape`` has None where any size will do."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("any" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name} must be {self.dtype} [{dims}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Output tensors by name and the version of the model that made them."""
+
+    outputs: Mapping[str, Array]
+    version: int
+
+
+def encode_request(model: str, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()) -> bytes:
+    """Return a PredictRequest for the model's latest version; ``outputs`` names the tensors wanted, () all."""
+    request = protos.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    request.output_filter.extend(outputs)
+    for name, array in inputs.items():
+        tensor = request.inputs[name]
+        tensor.dtype = _DTYPES[array.dtype]
+        for size in array.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        tensor.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    serialised: bytes = request.SerializeToString()
+    return serialised
+
+
+def decode_response(response: bytes, expected: tuple[Expected, ...]) -> Answer:
+    """Return the ``expected`` outputs of a PredictResponse.
+
+    Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length.
+    """
+    message = _parse(response)
+    outputs = {}
+    for want in expected:
+        if want.name not in message.outputs:
+            raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
+        outputs[want.name] = _array(message.outputs[want.name], want, response)
+    return Answer(outputs, message.model_spec.version.value)
+
+
+def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
+    """Return the first string of output ``name`` (string [n], n > 0) and the model's version."""
+    message = _parse(response)
+    tensor = message.outputs.get(name)
+    if tensor is None or tensor.dtype != protos.DT_STRING or not tensor.string_val:
+        raise ContractViolation(f"{name} must be a non-empty string [n], got {_describe(tensor)}")
+    return bytes(tensor.string_val[0]), message.model_spec.version.value
+
+
+def _parse(response: bytes) -> Any:
+    try:
+        return protos.RawPredictResponse.FromString(response)
+    except DecodeError as error:
+        raise ContractViolation(f"the answer must be a PredictResponse, got {len(response)} other bytes") from error
+
+
+def _array(tensor: Any, want: Expected, response: bytes) -> Array:
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    dtype = _NUMPY.get(tensor.dtype)
+    fits = len(shape) == len(want.shape) and all(w in (None, s) for w, s in zip(want.shape, shape, strict=True))
+    if (
+        dtype is None
+        or dtype != np.dtype(want.dtype)
+        or not fits
+        or tensor.tensor_shape.unknown_rank
+        or min(shape, default=0) < 0
+    ):
+        raise ContractViolation(f"{want}, got {_describe(tensor)}")
+    count = math.prod(shape)
+    if count > MAX_VALUES:
+        raise ContractViolation(f"{want} of at most {MAX_VALUES} values, got {_describe(tensor)}")
+    values = _values(tensor, dtype, count)
+    if values is None or (len(values) != count and not tensor.tensor_content):
+        values = _values_by_protobuf(response, want.name, dtype)
+    if values is None or len(values) not in (count, 1) or (len(values) == 1 and count == 0):
+        got = "values out of range" if values is None else f"{len(values)} values"
+        raise ContractViolation(f"{want}, got {_describe(tensor)} with {got}")
+    if len(values) != count:
+        return np.full(shape, values[0], dtype)  # TensorProto repeats its last value: one stands for all
+    shaped: Array = values.reshape(shape)
+    return shaped
+
+
+def _values(tensor: Any, dtype: np.dtype[Any], count: int) -> Array | None:
+    """Return the tensor's values [n] without parsing them, or None where that takes a real parser."""
+    if tensor.tensor_content:
+        if len(tensor.tensor_content) % dtype.itemsize:
+            return np.zeros(0, dtype)
+        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<"))
+    packed = tensor.float_val if dtype == np.float32 else tensor.int_val
+    run = packed[0] if len(packed) == 1 else b"".join(packed)
+    if not run:
+        return None if count else np.zeros(0, dtype)
+    if dtype == np.float32:
+        return np.frombuffer(run, "<f4") if len(run) % 4 == 0 else None
+    return _int8_varints(run) if dtype == np.int8 else None
+
+
+def _int8_varints(run: bytes) -> npt.NDArray[np.int8] | None:
+    """Return the codes of packed varints, or None where one is not the plain encoding of an int8.
+
+    A varint holds 7 bits a byte, lowest first, with the top bit set where more follow. A negative code -128..-1 starts
+    with its own low 7 bits, goes on with eight bytes of ones, and ends in 1.
+    """
+    data = np.frombuffer(run, np.uint8)
+    ends = np.flatnonzero(data < 0x80)
+    if len(ends) == len(data):
+        return data.view(np.int8)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        return None
+    starts = np.empty_like(ends)
+    starts[0], starts[1:] = 0, ends[:-1] + 1
+    lengths = ends - starts + 1
+    negative = lengths == NEGATIVE_VARINT_BYTES
+    firsts = data[starts]
+    tails = starts[negative, None] + np.arange(1, NEGATIVE_VARINT_BYTES)
+    plain = (negative | (lengths == 1)).all() and (data[tails] == [0xFF] * 8 + [1]).all()
+    return firsts.view(np.int8) if plain else None  # a negative's first byte has its top bit set: it is the code itself
+
+
+def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Array | None:
+    """Return the values [n] as protobuf reads them (unpacked fields, odd varints), None where one does not fit."""
+    try:
+        tensor = protos.PredictResponse.FromString(response).outputs[name]
+    except DecodeError as error:
+        raise ContractViolation(f"the answer must be a PredictResponse, got a broken {name}") from error
+    if dtype == np.float32:
+        return np.array(tensor.float_val, np.float32)
+    wide = np.array(tensor.int_val, np.int64)
+    bounds = np.iinfo(dtype)
+    return wide.astype(dtype) if ((wide >= bounds.min) & (wide <= bounds.max)).all() else None
+
+
+def _describe(tensor: Any) -> str:
+    if tensor is None:
+        return "none of that name"
+    known = protos.DataType.values()
+    name = protos.DataType.Name(tensor.dtype) if tensor.dtype in known else f"type {tensor.dtype}"
+    plain = {"float": "float32"}.get(name.removeprefix("DT_").lower(), name.removeprefix("DT_").lower())
+    dims = ", ".join(str(dim.size) for dim in tensor.tensor_shape.dim)
+    return f"{plain} [{dims}]"
