@@ -1,0 +1,177 @@
+"""Train the bundled model from scratch on two cores: python -m deploy.model.train."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from deploy.model import boxes as bx
+from deploy.model import dataset, network, targets
+from handler import mold
+from handler.contract import AnchorInput
+
+HERE = Path(__file__).parent
+WEIGHTS = HERE / "shapes.weights.h5"
+CURVE = HERE / "learning_curve"  # .csv and .png
+BATCH = 8
+SIZE = 192
+PROPOSALS = 48
+LOSSES = ("rpn_class", "rpn_box", "class", "box", "mask")
+
+
+class Trainer:
+    """The sub-models, their optimiser and one compiled step."""
+
+    def __init__(self, steps: int) -> None:
+        self.sub = network.parts()
+        self.anchors = bx.to_pixels(tf.constant(training_anchors()), tf.constant([SIZE, SIZE]))
+        self.cutoffs = network.Cutoffs(candidates=300, proposals=PROPOSALS)
+        models = (self.sub.features, self.sub.rpn, self.sub.box_head, self.sub.mask_head)
+        self.variables = [v for model in models for v in model.trainable_variables]
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, steps - 300, alpha=0.005, warmup_target=1.2e-3, warmup_steps=300
+        )
+        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, global_clipnorm=5.0)
+        self.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+        self.optimizer.build(self.variables)
+
+    @tf.function
+    def step(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+        """One update on images uint8 (b, S, S, 3); return the five losses, float32 (5,)."""
+        with tf.GradientTape() as tape:
+            losses = self.losses(tf.cast(images, tf.float32) - network.MEAN_PIXEL, ids, classes, truth)
+            total = tf.reduce_sum(losses * tf.constant([2.0, 1.0, 1.0, 1.0, 1.0]))
+        self.optimizer.apply_gradients(zip(tape.gradient(total, self.variables), self.variables, strict=True))
+        return losses
+
+    def losses(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+        """RPN objectness (focal) and boxes, head class and boxes, masks: float32 (5,), unweighted."""
+        pyramid = self.sub.features(images, training=True)
+        logits, deltas = network.region_scores(self.sub.rpn, pyramid)
+        real = classes > 0
+        positive, counted, wanted = targets.anchor_targets(self.anchors, truth, real)
+        hits = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32)), 1.0)
+        focal = keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=0.5, gamma=2.0, from_logits=True, reduction="none"
+        )(tf.cast(positive, tf.float32)[..., None], logits[..., None])
+        objectness = tf.reduce_sum(tf.where(counted, focal, 0.0)) / hits
+        region_box = tf.reduce_sum(tf.where(positive, huber(wanted, deltas), 0.0)) / hits
+
+        tiled = tf.tile(self.anchors[None], [tf.shape(logits)[0], 1, 1])
+        regions, _ = network.propose(logits, deltas, tiled, tf.constant([SIZE, SIZE]), self.cutoffs)
+        regions = tf.concat([regions, targets.jittered(truth, real, float(SIZE))], 1)
+        regions = tf.stop_gradient(regions)
+        labels, shifts, owner = targets.region_targets(regions, truth, classes)
+        return tf.stack([objectness, region_box, *self.head_losses(pyramid, regions, labels, shifts, owner, ids)])
+
+    def head_losses(
+        self, pyramid: list[tf.Tensor], regions: tf.Tensor, labels: tf.Tensor, shifts: tf.Tensor, owner: tf.Tensor, ids: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Class over all regions; boxes and masks over those that hit an object, masks over up to 10 an image."""
+        logits, deltas = self.sub.box_head(network.PoolRegions(7)(regions, *pyramid[:4]), training=True)
+        flat = tf.reshape(labels, [-1])
+        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(flat, logits))
+        hit = tf.cast(flat > 0, tf.float32)
+        box_loss = tf.reduce_sum(hit * huber(tf.reshape(shifts, [-1, 4]), deltas)) / tf.maximum(tf.reduce_sum(hit), 1.0)
+
+        order = tf.cast(labels > 0, tf.float32) + tf.random.uniform(tf.shape(labels), maxval=0.5)
+        _, chosen = tf.math.top_k(order, targets.POSITIVES)
+        chosen_regions = tf.gather(regions, chosen, batch_dims=1)
+        kind = tf.reshape(tf.gather(labels, chosen, batch_dims=1), [-1])
+        wanted = targets.mask_targets(ids, chosen_regions, tf.gather(owner, chosen, batch_dims=1) + 1)
+        pooled = network.PoolRegions(network.MASK_SIZE // 2)(chosen_regions, *pyramid[:4])
+        masks = tf.gather(self.sub.mask_head(pooled, training=True), kind, axis=-1, batch_dims=1)
+        wanted = tf.reshape(wanted, [-1, network.MASK_SIZE, network.MASK_SIZE])
+        each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, masks), [1, 2])
+        hit = tf.cast(kind > 0, tf.float32)
+        return class_loss, box_loss, tf.reduce_sum(hit * each) / tf.maximum(tf.reduce_sum(hit), 1.0)
+
+
+def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
+    """Huber loss with delta 1, mean over the last axis."""
+    error = tf.abs(wanted - got)
+    return tf.reduce_mean(tf.where(error < 1, 0.5 * error**2, error - 0.5), -1)
+
+
+def training_anchors() -> NDArray[np.float32]:
+    """The anchors of a SIZE x SIZE image, float32 (A, 4), normalised."""
+    spec = AnchorInput(scales=network.ANCHOR_SCALES, ratios=network.ANCHOR_RATIOS, strides=network.STRIDES)
+    return mold.anchors((SIZE, SIZE), spec)[0]
+
+
+def train(steps: int, scenes: int, work: Path) -> None:
+    """Draw or load the scenes, train, write the weights and the learning curve; a snapshot every 500 steps in `work`."""
+    keras.utils.set_random_seed(1)
+    data = dataset.load_or_draw(work / "train.npz", 0, scenes, SIZE)
+    trainer = Trainer(steps)
+    types = (tf.uint8, tf.uint8, tf.int32, tf.float32)
+    feed = tf.data.Dataset.from_generator(
+        lambda: dataset.batches(data, BATCH, seed=2),
+        output_signature=tuple(
+            tf.TensorSpec(shape, dtype)
+            for shape, dtype in zip(
+                ((BATCH, SIZE, SIZE, 3), (BATCH, SIZE, SIZE), (BATCH, 24), (BATCH, 24, 4)), types, strict=True
+            )
+        ),
+    ).prefetch(4)
+    model = network.join(trainer.sub)
+    history: list[list[float]] = []
+    mean = np.zeros(len(LOSSES))
+    started = time.monotonic()
+    bar = tqdm(feed.take(steps), total=steps, desc="training", unit="step")
+    for step, batch in enumerate(bar, 1):
+        losses = trainer.step(*batch).numpy()
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(f"loss at step {step} must be finite, got {dict(zip(LOSSES, losses, strict=True))}")
+        mean += (losses - mean) / min(step, 50)
+        if step % 50 == 0:
+            history.append([step, time.monotonic() - started, *mean])
+            bar.set_postfix(dict(zip(LOSSES, np.round(mean, 3), strict=True)))
+        if step % 500 == 0:
+            model.save_weights(work / "snapshot.weights.h5")
+            write_curve(history)
+    model.save_weights(WEIGHTS)
+    write_curve(history)
+
+
+def write_curve(history: list[list[float]]) -> None:
+    """Write learning_curve.csv (step, seconds, running mean of each loss) and its plot."""
+    import matplotlib as mpl  # noqa: PLC0415  (a second of start-up that only the end of training needs)
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    with CURVE.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "seconds", *LOSSES])
+        writer.writerows([[int(row[0]), *np.round(row[1:], 4)] for row in history])
+    table = np.array(history)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for column, name in enumerate(LOSSES, 2):
+        axes.plot(table[:, 0], table[:, column], label=name)
+    axes.set(xlabel="step", ylabel="loss, running mean", yscale="log", title="Training of the bundled model")
+    axes.legend()
+    figure.savefig(CURVE.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.model.train", description=__doc__)
+    parser.add_argument("--steps", type=int, default=8000, help="updates of 8 scenes (default %(default)s)")
+    parser.add_argument("--scenes", type=int, default=9000, help="scenes to draw (default %(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for scenes and snapshots")
+    args = parser.parse_args()
+    train(args.steps, args.scenes, args.work)
+
+
+if __name__ == "__main__":
+    main()
