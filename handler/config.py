@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from handler.contract import AnchorInput, Resize
+from handler.contract import AnchorInput, MatterportSettings, Resize
 from handler.errors import ConfigError, ContractViolation
 
 T = TypeVar("T")
@@ -14,60 +14,56 @@ MATTERPORT_MEAN = (123.7, 116.8, 103.9)
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the function was told.
-
-    The last four describe a Matterport model that carries no contract; a model that carries one ignores them.
-    """
+    """What the function was told; ``matterport`` describes a model without a contract, others ignore it."""
 
     address: str
     model: str
     deadline_s: float
     max_body_bytes: int
     max_pixels: int
-    resize: Resize
-    mean: tuple[float, float, float]
-    anchors: AnchorInput
-    labels: tuple[str, ...]
+    matterport: MatterportSettings
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings; raises ConfigError that names the variable, what it must be and what it is."""
         read = _Reader(environ)
-        try:
-            resize = Resize(
-                mode="square"
-                if read.choice("IMAGE_RESIZE_MODE", "square", ("square", "pad64")) == "square"
-                else "pad64",
-                min_dim=read.whole("IMAGE_MIN_DIM", 800, low=0),
-                max_dim=read.whole("IMAGE_MAX_DIM", 1024, low=1),
-                min_scale=read.number("IMAGE_MIN_SCALE", 0.0, above=None),
-            )
-            mean = read.numbers("MEAN_PIXEL", MATTERPORT_MEAN, positive=False)
-            anchors = AnchorInput(
-                scales=read.numbers("RPN_ANCHOR_SCALES", (32, 64, 128, 256, 512)),
-                ratios=read.numbers("RPN_ANCHOR_RATIOS", (0.5, 1, 2)),
-                strides=tuple(int(stride) for stride in read.numbers("BACKBONE_STRIDES", (4, 8, 16, 32, 64))),
-            )
-        except ContractViolation as error:
-            raise ConfigError(f"IMAGE_* and RPN_*, BACKBONE_STRIDES settings do not fit together: {error}") from error
-        if len(mean) != 3:
-            raise ConfigError(f"MEAN_PIXEL must be three numbers, got {environ.get('MEAN_PIXEL')!r}")
-        labels = environ.get("CLASS_NAMES", "")
         return cls(
             address=read.text("TF_SERVING_ADDRESS", "localhost:8500"),
             model=read.text("MODEL_NAME", "shapes"),
-            deadline_s=read.number("DEADLINE_S", 20.0, above=0.0),
+            deadline_s=read.number("DEADLINE_S", 20.0, positive=True),
             max_body_bytes=read.whole("MAX_BODY_BYTES", 20 << 20, low=1),
             max_pixels=read.whole("MAX_PIXELS", 50_000_000, low=1),
-            resize=resize,
-            mean=(mean[0], mean[1], mean[2]),
-            anchors=anchors,
-            labels=tuple(name.strip() for name in labels.split(",")) if labels.strip() else (),
+            matterport=_matterport(read),
         )
 
 
+def _matterport(read: "_Reader") -> MatterportSettings:
+    mean = read.numbers("MEAN_PIXEL", MATTERPORT_MEAN, positive=False, count=3)
+    labels = read.text("CLASS_NAMES", "", empty=True)
+    try:
+        return MatterportSettings(
+            resize=Resize(
+                mode="pad64"
+                if read.choice("IMAGE_RESIZE_MODE", "square", ("square", "pad64")) == "pad64"
+                else "square",
+                min_dim=read.whole("IMAGE_MIN_DIM", 800, low=0),
+                max_dim=read.whole("IMAGE_MAX_DIM", 1024, low=1),
+                min_scale=read.number("IMAGE_MIN_SCALE", 0.0, positive=False),
+            ),
+            mean=(mean[0], mean[1], mean[2]),
+            anchors=AnchorInput(
+                scales=read.numbers("RPN_ANCHOR_SCALES", (32, 64, 128, 256, 512)),
+                ratios=read.numbers("RPN_ANCHOR_RATIOS", (0.5, 1, 2)),
+                strides=read.wholes("BACKBONE_STRIDES", (4, 8, 16, 32, 64)),
+            ),
+            labels=tuple(name.strip() for name in labels.split(",")) if labels else (),
+        )
+    except ContractViolation as error:
+        raise ConfigError(f"IMAGE_*, RPN_ANCHOR_* and BACKBONE_STRIDES must fit together: {error}") from error
+
+
 class _Reader:
-    """Reads single variables, with messages."""
+    """Reads single variables; a bad one raises ConfigError with its name, what it must be and what it is."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -84,8 +80,8 @@ class _Reader:
             raise ConfigError(f"{name} must be {what}, got {text!r}")
         return value
 
-    def text(self, name: str, default: str) -> str:
-        return self._read(name, default, str, bool, "a non-empty text")
+    def text(self, name: str, default: str, empty: bool = False) -> str:
+        return self._read(name, default, str, lambda value: empty or bool(value), "a non-empty text")
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         return self._read(name, default, str, lambda value: value in choices, f"one of {', '.join(choices)}")
@@ -93,22 +89,32 @@ class _Reader:
     def whole(self, name: str, default: int, low: int) -> int:
         return self._read(name, default, _whole, lambda value: value >= low, f"a whole number from {low}")
 
-    def number(self, name: str, default: float, above: float | None) -> float:
-        what = "a number from 0" if above is None else f"a number above {above:g}"
-        return self._read(
-            name, default, float, lambda v: math.isfinite(v) and (v >= 0 if above is None else v > above), what
-        )
+    def number(self, name: str, default: float, positive: bool) -> float:
+        def valid(value: float) -> bool:
+            return math.isfinite(value) and (value > 0 if positive else value >= 0)
 
-    def numbers(self, name: str, default: tuple[float, ...], positive: bool = True) -> tuple[float, ...]:
+        return self._read(name, default, float, valid, "a number above 0" if positive else "a number from 0")
+
+    def numbers(
+        self, name: str, default: tuple[float, ...], positive: bool = True, count: int | None = None
+    ) -> tuple[float, ...]:
         def valid(values: tuple[float, ...]) -> bool:
-            return all(math.isfinite(value) and (value > 0 or not positive) for value in values)
+            usable = all(math.isfinite(value) and (value > 0 or not positive) for value in values)
+            return usable and count in (None, len(values))
 
-        what = "positive numbers, comma-separated" if positive else "numbers, comma-separated"
-        return self._read(name, default, lambda text: tuple(float(part) for part in text.split(",")), valid, what)
+        what = f"{count or 'some'} {'positive ' if positive else ''}numbers, comma-separated"
+        return self._read(name, default, lambda text: tuple(map(float, text.split(","))), valid, what)
+
+    def wholes(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        def valid(values: tuple[int, ...]) -> bool:
+            return all(value > 0 for value in values)
+
+        what = "positive whole numbers, comma-separated"
+        return self._read(name, default, lambda text: tuple(map(_whole, text.split(","))), valid, what)
 
 
 def _whole(text: str) -> int:
-    value = float(text)  # so that 50e6 is accepted
+    value = float(text)  # so that 50e6 is read
     if value != int(value):
         raise ValueError(text)
     return int(value)

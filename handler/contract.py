@@ -143,6 +143,15 @@ class AnchorInput(_Part, frozen=True, kw_only=True):
         _expect(usable, "anchors need positive numbers", (self.scales, self.ratios, self.strides))
 
 
+class MatterportSettings(_Part, frozen=True, kw_only=True):
+    """What a Matterport model without a contract does not say of itself; ``labels`` from class 1 on, may be empty."""
+
+    resize: Resize
+    mean: tuple[float, float, float]
+    anchors: AnchorInput
+    labels: tuple[str, ...] = ()
+
+
 class ModelContract(_Part, frozen=True, kw_only=True):
     """The whole agreement. ``labels``: class id -> name, may be empty; ``source``: where the contract came from."""
 

@@ -72,6 +72,10 @@ class ContractViolation(BackendError):  # noqa: N818
     title = "Model contract violated"
 
 
+class VersionChanged(ContractViolation):
+    """Another version of the model answered than the one whose contract is known."""
+
+
 class ModelUnavailable(BackendError):  # noqa: N818
     """The model server cannot be reached, is overloaded or does not serve the model."""
 

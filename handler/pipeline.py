@@ -84,9 +84,8 @@ def segment(data: bytes, options: Options, contract: ModelContract, predict: Pre
     with clock.stage("unmold"):
         rows = select(answer.outputs[contract.detections.name][0], options, wanted)
         masks = gather_masks(answer.outputs[contract.masks.name][0], rows, contract)
-        boxes = mold.unmold_boxes(rows.boxes, frame)
     with clock.stage("encode"):
-        instances = tuple(build_instances(rows, boxes, masks, frame.image_hw, options, contract))
+        instances = tuple(build_instances(rows, masks, frame, options, contract))
     return Result(frame.image_hw, answer.version, instances, clock.durations_s)
 
 
@@ -166,15 +165,11 @@ def gather_masks(codes: Array, rows: Rows, contract: ModelContract) -> npt.NDArr
 
 
 def build_instances(
-    rows: Rows,
-    boxes: mold.Boxes,
-    masks: npt.NDArray[np.float32],
-    image_hw: tuple[int, int],
-    options: Options,
-    contract: ModelContract,
+    rows: Rows, masks: npt.NDArray[np.float32], frame: mold.Frame, options: Options, contract: ModelContract
 ) -> Iterator[Instance]:
     """Yield the instances whose box, cut to the image, is not empty, up to ``max_instances``."""
-    clipped = mold.clip_boxes(boxes, image_hw)
+    boxes = mold.unmold_boxes(rows.boxes, frame)
+    clipped = mold.clip_boxes(boxes, frame.image_hw)
     visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
     for row in visible[: options.max_instances]:
         y1, x1, y2, x2 = (int(side) for side in boxes[row])
@@ -187,5 +182,5 @@ def build_instances(
             score=float(rows.scores[row]),
             box=crop.box,
             area=crop.area,
-            rle=encode_rle(crop, image_hw) if options.mask == "rle" else None,
+            rle=encode_rle(crop, frame.image_hw) if options.mask == "rle" else None,
         )

@@ -1,9 +1,9 @@
 """TensorFlow Serving's message types, without TensorFlow's runtime.
 
 ``import tensorflow_serving.apis.predict_pb2`` runs ``tensorflow/__init__.py``: seconds, and half a gigabyte. The
-message modules themselves need only protobuf, so they are imported while a bare package stands for ``tensorflow``. It is taken
-away afterwards, and so are the modules loaded through it: a later ``import tensorflow`` finds a clean slate, and
-protobuf's descriptor pool hands both sides the same types.
+message modules themselves need only protobuf, so they are imported while a bare package stands for ``tensorflow``. It
+is taken away afterwards, and so are the modules loaded through it: a later ``import tensorflow`` finds a clean slate,
+and protobuf's descriptor pool hands both sides the same types.
 
 ``RawPredictResponse`` reads the same bytes as ``PredictResponse`` but leaves packed values as bytes: on the wire a
 packed repeated field and a ``bytes`` field look alike. That spares a Python object for each of millions of mask values.

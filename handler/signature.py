@@ -6,9 +6,10 @@ Recognised by tensor names: ``input_image`` (float32, or int8 as the article exp
 
 from typing import Any, Literal
 
+from google.protobuf.message import DecodeError
+
 from handler import protos
-from handler.config import Config
-from handler.contract import DetectionOutput, ImageInput, MaskOutput, MetaInput, ModelContract
+from handler.contract import DetectionOutput, ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.errors import ContractViolation
 
 IMAGE, META, ANCHORS = "input_image", "input_image_meta", "input_anchors"
@@ -18,21 +19,28 @@ ARTICLE_MASK_SCALE = 1 / 255
 _DTYPES: dict[int, Literal["int8", "float32"]] = {protos.DT_INT8: "int8", protos.DT_FLOAT: "float32"}
 
 
-def contract_from_metadata(response: bytes, config: Config, signature: str = "serving_default") -> ModelContract:
+def contract_from_metadata(
+    response: bytes, settings: MatterportSettings, signature: str = "serving_default"
+) -> ModelContract:
     """Return the contract that a GetModelMetadataResponse implies.
 
     Raises ContractViolation, naming what was seen and what was expected, for every other kind of model.
     """
-    message = protos.GetModelMetadataResponse.FromString(response)
     signatures = protos.SignatureDefMap()
-    message.metadata["signature_def"].Unpack(signatures)
+    try:
+        packed = protos.GetModelMetadataResponse.FromString(response).metadata["signature_def"]
+        found = packed.Unpack(signatures)
+    except DecodeError as error:
+        raise ContractViolation("the model's metadata must be a GetModelMetadataResponse, got other bytes") from error
+    if not found:
+        raise ContractViolation(f"the model's metadata must hold a SignatureDefMap, got {packed.type_url or 'none'}")
     if signature not in signatures.signature_def:
         seen = ", ".join(sorted(signatures.signature_def)) or "none"
         raise ContractViolation(f"the model must have a signature {signature}, got {seen}")
-    return contract_from_signature(signatures.signature_def[signature], config, signature)
+    return contract_from_signature(signatures.signature_def[signature], settings, signature)
 
 
-def contract_from_signature(definition: Any, config: Config, signature: str) -> ModelContract:
+def contract_from_signature(definition: Any, settings: MatterportSettings, signature: str) -> ModelContract:
     """Return the contract that a SignatureDef implies; see :func:`contract_from_metadata`."""
     inputs, outputs = dict(definition.inputs), dict(definition.outputs)
     known = IMAGE in inputs and set(inputs) <= {IMAGE, META, ANCHORS} and {DETECTIONS, MASKS} <= set(outputs)
@@ -47,7 +55,7 @@ def contract_from_signature(definition: Any, config: Config, signature: str) -> 
     image_dtype, mask_dtype = _DTYPES[inputs[IMAGE].dtype], _DTYPES[outputs[MASKS].dtype]
     article = mask_dtype == "int8"
     return ModelContract(
-        image=ImageInput(name=IMAGE, dtype=image_dtype, mean=config.mean, padded=True),
+        image=ImageInput(name=IMAGE, dtype=image_dtype, mean=settings.mean, padded=True),
         detections=DetectionOutput(name=DETECTIONS),
         masks=MaskOutput(
             name=MASKS,
@@ -56,11 +64,11 @@ def contract_from_signature(definition: Any, config: Config, signature: str) -> 
             per_class=_rank(outputs[MASKS]) != 4,
             article=article,
         ),
-        resize=config.resize,
-        labels={index: name for index, name in enumerate(config.labels, start=1) if name},
+        resize=settings.resize,
+        labels={index: name for index, name in enumerate(settings.labels, start=1) if name},
         source="signature and settings",
         meta=MetaInput(name=META, num_classes=_num_classes(inputs[META])) if META in inputs else None,
-        anchors=config.anchors if ANCHORS in inputs else None,
+        anchors=settings.anchors if ANCHORS in inputs else None,
         signature=signature,
     )
 

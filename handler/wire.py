@@ -15,17 +15,17 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from handler import protos
-from handler.errors import ContractViolation
+from handler.errors import ContractViolation, VersionChanged
 
 Array = npt.NDArray[Any]
 NEGATIVE_VARINT_BYTES = 10
 MAX_VALUES = 1 << 30  # a shape that promises more is a lie or more than a process holds
-_DTYPES = {
-    np.dtype(np.float32): protos.DT_FLOAT,
-    np.dtype(np.int8): protos.DT_INT8,
-    np.dtype(np.uint8): protos.DT_UINT8,
+_NUMPY: dict[int, np.dtype[Any]] = {
+    protos.DT_FLOAT: np.dtype(np.float32),
+    protos.DT_INT8: np.dtype(np.int8),
+    protos.DT_UINT8: np.dtype(np.uint8),
 }
-_NUMPY: dict[int, np.dtype[Any]] = {code: dtype for dtype, code in _DTYPES.items()}
+_DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,15 @@ def encode_request(model: str, signature: str, inputs: Mapping[str, Array], outp
     return serialised
 
 
-def decode_response(response: bytes, expected: tuple[Expected, ...]) -> Answer:
-    """Return the ``expected`` outputs of a PredictResponse.
+def decode_response(response: bytes, expected: tuple[Expected, ...], version: int | None = None) -> Answer:
+    """Return the ``expected`` outputs of a PredictResponse, by model ``version`` unless that is None.
 
-    Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length.
+    Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length;
+    VersionChanged, before any of that, where another version answered.
     """
     message = _parse(response)
+    if version not in (None, message.model_spec.version.value):
+        raise VersionChanged(f"model version {version} must answer, got version {message.model_spec.version.value}")
     outputs = {}
     for want in expected:
         if want.name not in message.outputs:

@@ -1,0 +1,210 @@
+"""The gRPC client of TensorFlow Serving: one channel a process, deadlines, retries, and status codes into errors.
+
+Two retries, for two reasons. UNAVAILABLE is retried by gRPC itself, though for requests over 256 KiB only once
+the retry buffer is raised. RESOURCE_EXHAUSTED means a busy server only when its message says so (otherwise a
+message over a size limit, which no retry mends), so that one is retried here.
+
+A contract belongs to a version. Every answer names its version; where it is not the contract's, the contract is read
+again and the request done anew.
+"""
+
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from handler import protos, wire
+from handler.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE, ModelContract
+from handler.errors import BackendError, ContractViolation, ModelTimeout, ModelUnavailable, VersionChanged
+
+R = TypeVar("R")
+Array = npt.NDArray[Any]
+Predict = Callable[[Mapping[str, Array], tuple[wire.Expected, ...]], wire.Answer]
+logger = logging.getLogger("segment.serving")
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+BUSY = "Server Threadpool Exhausted"
+NO_SIGNATURE = "Serving signature key"
+BUSY_ATTEMPTS = 5
+BUSY_WAIT_S = 0.05  # doubles: 0.05, 0.1, 0.2, 0.4
+VERSION_ATTEMPTS = 3
+RETRY_BUFFER_BYTES = 64 << 20
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The contract in force and the model version that stated it."""
+
+    contract: ModelContract
+    version: int
+
+
+class ModelClient:
+    """Talks to one model. Safe for threads, and for a fork before its first call.
+
+    ``address``: anything gRPC resolves. ``deadline_s``: of each call, its retries included. ``derive``: the contract
+    from a GetModelMetadataResponse, for models that carry none.
+    """
+
+    def __init__(self, address: str, model: str, deadline_s: float, derive: Callable[[bytes], ModelContract]) -> None:
+        self.model = model
+        self._address = address
+        self._deadline_s = deadline_s
+        self._derive = derive
+        self._lock = threading.Lock()
+        self._channel: Any = None
+        self._owner_pid: int | None = None
+        self._served: Served | None = None
+
+    def run(self, work: Callable[[ModelContract, Predict], R]) -> R:
+        """Return ``work(contract, predict)``, done anew where another version of the model turns out to be served."""
+        served = self.served()
+        for _ in range(VERSION_ATTEMPTS):
+            try:
+                return work(served.contract, self._predictor(served))
+            except ContractViolation as error:
+                fresh = self._refresh(served)
+                if fresh.version == served.version and not isinstance(error, VersionChanged):
+                    raise
+                served = fresh
+        raise ModelUnavailable("the version of the served model keeps changing; try again")
+
+    def served(self) -> Served:
+        """Return the contract in force, read on first use."""
+        return self._served or self._refresh(None)
+
+    def ready(self) -> int:
+        """Return the highest version the server has AVAILABLE; raises ModelUnavailable where there is none."""
+        request = protos.GetModelStatusRequest()
+        request.model_spec.name = self.model
+        answer = protos.GetModelStatusResponse.FromString(self._call(STATUS, request.SerializeToString()))
+        states = {status.version: status.state for status in answer.model_version_status}
+        available = [version for version, state in states.items() if state == protos.ModelVersionStatus.AVAILABLE]
+        if not available:
+            names = [protos.ModelVersionStatus.State.Name(state) for state in states.values()]
+            raise ModelUnavailable(f"a version of the model must be AVAILABLE, got {', '.join(names) or 'no version'}")
+        return int(max(available))
+
+    def close(self) -> None:
+        """Close the channel; the next call opens another."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+            self._channel = self._served = None
+
+    def _predictor(self, served: Served) -> Predict:
+        def predict(inputs: Mapping[str, Array], expected: tuple[wire.Expected, ...]) -> wire.Answer:
+            names = tuple(want.name for want in expected)
+            request = wire.encode_request(self.model, served.contract.signature, inputs, names)
+            return wire.decode_response(self._call(PREDICT, request), expected, served.version)
+
+        return predict
+
+    def _refresh(self, stale: Served | None) -> Served:
+        """Read the contract again, unless another thread already replaced ``stale``."""
+        current = self._served
+        if current is not None and current is not stale:
+            return current
+        fresh = self._stated() or self._derived()
+        logger.info("model %s version %d: contract from %s", self.model, fresh.version, fresh.contract.source)
+        self._served = fresh
+        return fresh
+
+    def _stated(self) -> Served | None:
+        """Return the contract that the model itself states, None where it has no such signature."""
+        query = {CONTRACT_QUERY: np.zeros(1, np.int8)}
+        request = wire.encode_request(self.model, CONTRACT_SIGNATURE, query, (CONTRACT_OUTPUT,))
+        try:
+            response = self._call(PREDICT, request)
+        except ContractViolation as error:
+            if isinstance(error.__cause__, grpc.RpcError) and NO_SIGNATURE in (error.__cause__.details() or ""):
+                return None
+            raise
+        text, version = wire.decode_string(response, CONTRACT_OUTPUT)
+        return Served(ModelContract.from_json(text), version)
+
+    def _derived(self) -> Served:
+        request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self.model
+        response = self._call(METADATA, request.SerializeToString())
+        contract = self._derive(response)
+        return Served(contract, protos.GetModelMetadataResponse.FromString(response).model_spec.version.value)
+
+    def _call(self, method: str, request: bytes) -> bytes:
+        """Return the answer's bytes; raises the BackendError that :func:`translate` names."""
+        call = self._open().unary_unary(method)
+        end_s = time.monotonic() + self._deadline_s
+        for attempt in range(BUSY_ATTEMPTS):
+            try:
+                answer: bytes = call(request, timeout=max(0.001, end_s - time.monotonic()))
+            except grpc.RpcError as error:
+                wait_s = BUSY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
+                last = attempt == BUSY_ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
+                if last or not is_busy(error.code(), error.details()):
+                    logger.warning("%s: %s: %s", method, error.code().name, error.details())
+                    raise translate(error.code(), error.details(), self.model) from error
+                time.sleep(wait_s)
+            else:
+                return answer
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open(self) -> Any:
+        """Return this process's channel; one inherited through a fork does not work and is left behind."""
+        with self._lock:
+            if self._channel is None or self._owner_pid != os.getpid():
+                self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+                self._owner_pid = os.getpid()
+            return self._channel
+
+
+def is_busy(code: Any, details: str | None) -> bool:
+    """Tell a server short of threads from a message over a size limit: both are RESOURCE_EXHAUSTED."""
+    return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
+
+
+def translate(code: Any, details: str | None, model: str) -> BackendError:
+    """Return the error for a gRPC status. ``details`` decides but is never quoted: it can hold addresses."""
+    codes = grpc.StatusCode
+    if code == codes.UNAVAILABLE:
+        return ModelUnavailable("the model server cannot be reached")
+    if is_busy(code, details):
+        return ModelUnavailable("the model server is busy")
+    if code == codes.NOT_FOUND:
+        return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND")
+    if code == codes.DEADLINE_EXCEEDED:
+        return ModelTimeout("the model server did not answer within the deadline")
+    if code in (codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION):
+        return ContractViolation(f"model {model!r} must accept what its contract says, got {code.name}")
+    return BackendError(f"the model server must answer OK, got {code.name}")

@@ -1,0 +1,217 @@
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from handler import errors, protos
+from handler.config import Config
+from handler.contract import ModelContract
+from handler.serving import ModelClient, translate
+from handler.signature import contract_from_metadata
+from handler.wire import Expected
+from tests.handler.backend import BOUNDARY, Backend, serve
+
+STATUSES = {
+    "OK": 502,
+    "CANCELLED": 502,
+    "UNKNOWN": 502,
+    "INVALID_ARGUMENT": 502,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 503,
+    "ALREADY_EXISTS": 502,
+    "PERMISSION_DENIED": 502,
+    "UNAUTHENTICATED": 502,
+    "RESOURCE_EXHAUSTED": 502,
+    "FAILED_PRECONDITION": 502,
+    "ABORTED": 502,
+    "UNIMPLEMENTED": 502,
+    "INTERNAL": 502,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 502,
+    "OUT_OF_RANGE": 502,
+}
+WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
+IMAGE = {"input_image": np.zeros((1, 600, 600, 3), np.int8)}  # over gRPC's default retry buffer of 256 KiB
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+
+def derive(response):
+    return contract_from_metadata(response, Config.from_environ({}).matterport)
+
+
+@pytest.fixture
+def backend():
+    return Backend()
+
+
+@pytest.fixture
+def client(backend):
+    with serve(backend) as address:
+        client = ModelClient(address, "shapes", 5.0, derive)
+        yield client
+        client.close()
+
+
+def predict(client):
+    return client.run(lambda contract, predict: (contract, predict(IMAGE, WANT)))
+
+
+def test_every_status_has_an_error():
+    assert {code.name for code in grpc.StatusCode} == set(STATUSES)
+    for code in grpc.StatusCode:
+        error = translate(code, "ipv4:10.1.2.3:8500: /secret", "shapes")
+        assert error.status == STATUSES[code.name]
+        assert "10.1.2.3" not in error.detail
+        assert "secret" not in error.detail
+        assert (error.retry_after_s is not None) == (error.status == 503)
+
+
+def test_a_busy_server_is_not_a_message_too_large():
+    assert isinstance(translate(*BUSY, "shapes"), errors.ModelUnavailable)
+    too_large = "Received message larger than max (5 vs. 4)"
+    assert type(translate(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large, "shapes")) is errors.BackendError
+
+
+def test_the_contract_is_read_once(client, backend):
+    for _ in range(3):
+        contract, answer = predict(client)
+    assert contract == BOUNDARY
+    assert answer.version == 1
+    assert backend.calls == ["segment_contract"] + ["serving_default"] * 3
+    assert list(backend.request.output_filter) == ["mrcnn_mask"]
+
+
+def test_a_new_version_brings_its_contract_before_it_answers(client, backend):
+    predict(client)
+    other = ModelContract.from_json(backend.contract.replace("circle", "ring"))
+    backend.contract, backend.version = other.to_json(), 2
+    contract, answer = predict(client)
+    assert (contract.labels[1], answer.version) == ("ring", 2)
+
+
+def test_a_new_version_that_refuses_old_inputs_is_asked_again(client, backend):
+    predict(client)
+    backend.version, backend.errors = 2, [(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match signature")]
+    assert predict(client)[1].version == 2
+
+
+def test_a_version_that_keeps_changing_gives_up(client, backend):
+    def work(contract, predict):
+        backend.version += 1
+        return predict(IMAGE, WANT)
+
+    with pytest.raises(errors.ModelUnavailable, match="keeps changing"):
+        client.run(work)
+
+
+def test_a_contract_violation_is_not_repeated(client, backend):
+    predict(client)
+    backend.outputs["mrcnn_mask"] = np.zeros((1, 2), np.int8)
+    calls = len(backend.calls)
+    with pytest.raises(errors.ContractViolation, match=r"got int8 \[1, 2\]"):
+        predict(client)
+    assert backend.calls[calls:].count("serving_default") == 1
+
+
+@pytest.mark.parametrize("error", [(grpc.StatusCode.UNAVAILABLE, "gone"), BUSY])
+def test_big_requests_are_retried(client, backend, error):
+    backend.errors = [error, error]
+    assert predict(client)[1].outputs["mrcnn_mask"].shape == (1, 5, 4, 4)
+    assert backend.calls.count("serving_default") == 3
+
+
+def test_a_message_over_a_limit_is_not_retried(client, backend):
+    backend.errors = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max")] * 2
+    with pytest.raises(errors.BackendError):
+        predict(client)
+    assert len(backend.errors) == 1
+
+
+def test_the_deadline_covers_the_retries(backend):
+    backend.errors = [BUSY] * 50
+    with serve(backend) as address:
+        client = ModelClient(address, "shapes", 0.3, derive)
+        start = time.monotonic()
+        with pytest.raises(errors.ModelUnavailable, match="busy"):
+            predict(client)
+        assert time.monotonic() - start < 2
+        client.close()
+
+
+def test_a_slow_server_is_a_timeout(backend):
+    answer = backend.predict
+
+    def slow(request, context):
+        time.sleep(0.5)
+        return answer(request, context)
+
+    backend.predict = slow
+    with serve(backend) as address:
+        client = ModelClient(address, "shapes", 0.2, derive)
+        with pytest.raises(errors.ModelTimeout):
+            client.served()
+        client.close()
+
+
+def test_answers_over_4_mib_are_received(client, backend):
+    backend.outputs["mrcnn_mask"] = np.full((1, 100, 224, 224), 3, np.int8)
+    assert predict(client)[1].outputs["mrcnn_mask"].nbytes > 4 << 20
+
+
+def test_nobody_listens():
+    client = ModelClient("localhost:1", "shapes", 2.0, derive)
+    with pytest.raises(errors.ModelUnavailable, match="cannot be reached"):
+        client.served()
+    client.close()
+
+
+def test_ready(client, backend):
+    assert client.ready() == 1
+    backend.available = False
+    with pytest.raises(errors.ModelUnavailable, match="LOADING"):
+        client.ready()
+
+
+def matterport(image=protos.DT_INT8, mask=protos.DT_INT8):
+    definition = protos.SignatureDef()
+    for infos, name, dtype, shape in [
+        (definition.inputs, "input_image", image, (-1, -1, -1, 3)),
+        (definition.inputs, "input_image_meta", protos.DT_FLOAT, (-1, 93)),
+        (definition.inputs, "input_anchors", protos.DT_FLOAT, (-1, -1, 4)),
+        (definition.outputs, "mrcnn_detection", protos.DT_FLOAT, (1, 100, 6)),
+        (definition.outputs, "mrcnn_mask", mask, (1, 100, 28, 28, 81)),
+    ]:
+        infos[name].dtype = dtype
+        for size in shape:
+            infos[name].tensor_shape.dim.add(size=size)
+    return definition
+
+
+def test_a_model_without_a_contract_is_recognised(client, backend):
+    backend.contract, backend.signatures = None, {"serving_default": matterport()}
+    contract = client.served().contract
+    assert contract.meta.num_classes == 81
+    assert contract.anchors.strides == (4, 8, 16, 32, 64)
+    assert (contract.image.dtype, contract.image.mean, contract.image.padded) == ("int8", (123.7, 116.8, 103.9), True)
+    assert (contract.masks.article, contract.masks.per_class, contract.masks.scale) == (True, True, 1 / 255)
+    assert contract.resize.max_dim == 1024
+
+
+def test_a_float_model_is_recognised(client, backend):
+    floats = matterport(protos.DT_FLOAT, protos.DT_FLOAT)
+    backend.contract, backend.signatures = None, {"serving_default": floats}
+    contract = client.served().contract
+    assert (contract.image.dtype, contract.masks.dtype, contract.masks.article) == ("float32", "float32", False)
+
+
+def test_a_stranger_is_named(client, backend):
+    definition = protos.SignatureDef()
+    definition.inputs["x"].dtype = protos.DT_FLOAT
+    definition.outputs["y"].dtype = protos.DT_FLOAT
+    backend.contract, backend.signatures = None, {"serving_default": definition}
+    with pytest.raises(errors.ContractViolation, match=r"got inputs x float \[\] and outputs y float \[\]"):
+        client.served()
+    backend.signatures = {"other": definition}
+    with pytest.raises(errors.ContractViolation, match="must have a signature serving_default, got other"):
+        client.served()

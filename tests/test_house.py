@@ -1,0 +1,55 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+HANDLER = Path(__file__).parent.parent / "handler"
+ALLOWED = {
+    "errors": set(),
+    "contract": {"errors"},
+    "config": {"contract", "errors"},
+    "image": {"errors"},
+    "mold": {"contract", "errors"},
+    "quantize": {"contract", "errors"},
+    "masks": {"errors"},
+    "protos": set(),
+    "wire": {"protos", "errors"},
+    "signature": {"protos", "contract", "errors"},
+    "pipeline": {"contract", "errors", "image", "mold", "quantize", "masks", "wire"},
+    "serving": {"contract", "errors", "protos", "wire"},
+    "formats": {"contract", "errors", "pipeline"},
+    "options": {"errors", "pipeline"},
+    "web": {"contract", "errors", "formats", "options", "pipeline"},
+    "__init__": set(),
+}
+OUTSIDE = {"flask": {"web"}, "werkzeug": {"web"}, "grpc": {"serving"}, "PIL": {"image", "mold"}}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            rooms = node.module == "handler"
+            yield from (f"handler.{alias.name}" for alias in node.names) if rooms else [node.module]
+
+
+def rooms():
+    return sorted(HANDLER.rglob("*.py"))
+
+
+def test_every_room_is_known():
+    assert {path.stem for path in rooms()} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda path: path.stem)
+def test_imports_go_one_way(path):
+    names = list(imports(path))
+    assert {name.split(".")[1] for name in names if name.startswith("handler.")} <= ALLOWED[path.stem]
+    tops = {name.split(".")[0] for name in names}
+    assert not tops & {"tensorflow", "deploy", "tests", "main"}
+    assert all(path.stem in OUTSIDE[top] for top in tops & set(OUTSIDE))
+
+
+def test_no_file_grows_past_reading():
+    assert {path.name for path in rooms() if len(path.read_text().splitlines()) > 215} == set()
