@@ -86,9 +86,24 @@ def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
     """Return the first string of output ``name`` (string [n], n > 0) and the model's version."""
     message = _parse(response)
     tensor = message.outputs.get(name)
-    if tensor is None or tensor.dtype != protos.DT_STRING or not tensor.string_val:
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim) if tensor is not None else 0
+    if tensor is None or tensor.dtype != protos.DT_STRING or count < 1:
         raise ContractViolation(f"{name} must be a non-empty string [n], got {_describe(tensor)}")
-    return bytes(tensor.string_val[0]), message.model_spec.version.value
+    text = bytes(tensor.string_val[0]) if tensor.string_val else _first_string(tensor.tensor_content, count)
+    if text is None:
+        raise ContractViolation(f"{name} must be {count} strings, got {_describe(tensor)} without them")
+    return text, message.model_spec.version.value
+
+
+def _first_string(content: bytes, count: int) -> bytes | None:
+    """Return the first of ``count`` strings in a tensor's content: all lengths as varints, then all the bytes."""
+    data = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(data < 0x80)[:count]
+    if len(ends) < count:
+        return None
+    length = sum(int(byte & 0x7F) << (7 * place) for place, byte in enumerate(data[: ends[0] + 1]))
+    start = int(ends[-1]) + 1
+    return content[start : start + length] if start + length <= len(content) else None
 
 
 def _parse(response: bytes) -> Any:
@@ -147,19 +162,20 @@ def _int8_varints(run: bytes) -> npt.NDArray[np.int8] | None:
     with its own low 7 bits, goes on with eight bytes of ones, and ends in 1.
     """
     data = np.frombuffer(run, np.uint8)
-    ends = np.flatnonzero(data < 0x80)
-    if len(ends) == len(data):
+    if data.max() < 0x80:
         return data.view(np.int8)
+    ends = np.flatnonzero(data < 0x80)
     if not len(ends) or ends[-1] != len(data) - 1:
         return None
-    starts = np.empty_like(ends)
-    starts[0], starts[1:] = 0, ends[:-1] + 1
-    lengths = ends - starts + 1
+    lengths = np.diff(ends, prepend=-1)
+    firsts = data[ends - (lengths - 1)]
     negative = lengths == NEGATIVE_VARINT_BYTES
-    firsts = data[starts]
-    tails = starts[negative, None] + np.arange(1, NEGATIVE_VARINT_BYTES)
-    plain = (negative | (lengths == 1)).all() and (data[tails] == [0xFF] * 8 + [1]).all()
-    return firsts.view(np.int8) if plain else None  # a negative's first byte has its top bit set: it is the code itself
+    ones = 8 * np.count_nonzero(negative) + np.count_nonzero(firsts == 0xFF)  # a last byte is never 0xFF
+    plain = bool((negative | (lengths == 1)).all() and (data[ends[negative]] == 1).all())
+    if not plain or np.count_nonzero(data == 0xFF) != ones:
+        return None
+    codes: npt.NDArray[np.int8] = firsts.view(np.int8)  # a negative's first byte has its top bit set: it is the code
+    return codes
 
 
 def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Array | None:

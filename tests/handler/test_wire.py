@@ -1,4 +1,5 @@
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from handler import protos
-from handler.errors import ContractViolation
+from handler.errors import ContractViolation, VersionChanged
 from handler.wire import Expected, decode_response, decode_string, encode_request
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 FIELDS = {np.dtype(np.int8): "int_val", np.dtype(np.uint8): "int_val", np.dtype(np.float32): "float_val"}
 TYPES = {np.dtype(np.int8): protos.DT_INT8, np.dtype(np.uint8): protos.DT_UINT8, np.dtype(np.float32): protos.DT_FLOAT}
 ARRAYS = st.sampled_from([np.int8, np.uint8, np.float32]).flatmap(
@@ -138,11 +140,55 @@ def test_any_packed_run_reads_as_protobuf_reads_it(run):
     assert ours == (theirs if len(theirs) == 2 else theirs * 2)
 
 
-def test_strings():
+def strings(count, *values, content=b""):
     message = protos.PredictResponse()
-    message.outputs["contract"].dtype = protos.DT_STRING
-    message.outputs["contract"].string_val.append(b"{}")
+    tensor = message.outputs["contract"]
+    tensor.dtype = protos.DT_STRING
+    tensor.tensor_shape.dim.add(size=count)
+    tensor.string_val.extend(values)
+    tensor.tensor_content = content
     message.model_spec.version.value = 9
-    assert decode_string(message.SerializeToString(), "contract") == (b"{}", 9)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        strings(1, b"{}"),
+        strings(2, b"{}", b"x"),
+        strings(1, content=b"\x02{}"),
+        strings(3, content=b"\x02\x00\x01{}x"),
+    ],
+)
+def test_strings_in_both_forms(response):
+    assert decode_string(response, "contract") == (b"{}", 9)
+
+
+def test_a_long_string_in_tensor_content():
+    text = b"x" * 300
+    assert decode_string(strings(1, content=b"\xac\x02" + text), "contract") == (text, 9)
+
+
+@pytest.mark.parametrize(
+    "response", [strings(0), strings(1), strings(1, content=b"\x05ab"), strings(2, content=b"\x02"), strings(-1, b"{}")]
+)
+def test_missing_strings_are_named(response):
+    with pytest.raises(ContractViolation, match="contract must be"):
+        decode_string(response, "contract")
+
+
+def test_another_name_is_named():
     with pytest.raises(ContractViolation, match="other must be a non-empty string"):
-        decode_string(message.SerializeToString(), "other")
+        decode_string(strings(1, b"{}"), "other")
+
+
+def test_another_version_is_told_before_anything_else():
+    with pytest.raises(VersionChanged, match="version 2 must answer, got version 3"):
+        decode_response(
+            response(np.zeros(1, np.int8), True).SerializeToString(), (Expected("z", "int8", ()),), version=2
+        )
+
+
+@pytest.mark.parametrize("name", ["segment_contract_plain", "tensor_content_segment_contract"])
+def test_the_answers_recorded_from_tensorflow_serving(name):
+    assert decode_string((GOLDEN / f"{name}.resp.pb").read_bytes(), "contract") == (b'{"q":-128}', 2)

@@ -1,0 +1,59 @@
+import pytest
+
+from handler.config import Config
+from handler.errors import ConfigError
+
+
+def test_defaults():
+    config = Config.from_environ({})
+    assert (config.address, config.model, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
+    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 50_000_000)
+    assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
+    assert config.matterport.labels == ()
+
+
+def test_everything_can_be_set():
+    config = Config.from_environ(
+        {
+            "TF_SERVING_ADDRESS": "unix:/tmp/tfs",
+            "MODEL_NAME": "coco",
+            "DEADLINE_S": "1.5",
+            "MAX_BODY_BYTES": "1000",
+            "MAX_PIXELS": "50e6",
+            "IMAGE_RESIZE_MODE": "pad64",
+            "IMAGE_MIN_DIM": "0",
+            "IMAGE_MAX_DIM": "512",
+            "IMAGE_MIN_SCALE": "2",
+            "MEAN_PIXEL": "0, -1, 2.5",
+            "RPN_ANCHOR_SCALES": "8,16",
+            "RPN_ANCHOR_RATIOS": "1",
+            "BACKBONE_STRIDES": "4,8",
+            "CLASS_NAMES": "cat, dog",
+        }
+    )
+    assert config.address == "unix:/tmp/tfs"
+    assert config.max_pixels == 50_000_000
+    assert config.matterport.mean == (0, -1, 2.5)
+    assert config.matterport.anchors.strides == (4, 8)
+    assert config.matterport.resize.mode == "pad64"
+    assert config.matterport.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, got '0'"),
+        ("DEADLINE_S", "inf", "above 0, got 'inf'"),
+        ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
+        ("MAX_PIXELS", "inf", "got 'inf'"),
+        ("MODEL_NAME", " ", "MODEL_NAME must be a non-empty text"),
+        ("IMAGE_RESIZE_MODE", "none", "one of square, pad64, got 'none'"),
+        ("IMAGE_MIN_DIM", "2000", "min_dim must be in 0..max_dim"),
+        ("MEAN_PIXEL", "1,2", "MEAN_PIXEL must be 3 numbers, comma-separated, got '1,2'"),
+        ("BACKBONE_STRIDES", "4.5", "positive whole numbers"),
+        ("RPN_ANCHOR_SCALES", "1,2", "one scale for each stride"),
+    ],
+)
+def test_a_wrong_setting_is_named(name, value, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_environ({name: value})

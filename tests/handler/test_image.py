@@ -1,0 +1,95 @@
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from handler.errors import BadRequest, ClientError, ImageTooLarge, UnsupportedMedia
+from handler.image import decode_image
+
+CAP = 10**6
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+
+
+def encode(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_png_and_lossless_webp_are_exact():
+    for data in (encode(Image.fromarray(PHOTO)), encode(Image.fromarray(PHOTO), "WEBP", lossless=True)):
+        decoded = decode_image(data, CAP)
+        assert decoded.dtype == np.uint8
+        assert np.array_equal(decoded, PHOTO)
+
+
+def test_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[274] = 6  # turn by 90 degrees clockwise to see it upright
+    decoded = decode_image(encode(Image.fromarray(PHOTO), exif=exif), CAP)
+    assert np.array_equal(decoded, np.rot90(PHOTO, -1))
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel"),
+    [
+        (Image.new("L", (2, 1), 7), [7, 7, 7]),
+        (Image.new("1", (2, 1), 1), [255, 255, 255]),
+        (Image.new("LA", (2, 1), (9, 0)), [255, 255, 255]),
+        (Image.new("RGBA", (2, 1), (9, 8, 7, 255)), [9, 8, 7]),
+        (Image.new("RGBA", (2, 1), (9, 8, 7, 0)), [255, 255, 255]),
+        (Image.fromarray(np.full((1, 2), 0x80FF, np.uint16)), [0x80, 0x80, 0x80]),
+        (Image.fromarray(np.full((1, 2), 0x00FF, np.uint16)), [0, 0, 0]),
+    ],
+)
+def test_every_mode_becomes_rgb(image, pixel):
+    decoded = decode_image(encode(image), CAP)
+    assert decoded.shape == (1, 2, 3)
+    assert decoded[0, 0].tolist() == pixel
+
+
+def test_cmyk_jpeg():
+    assert decode_image(encode(Image.new("CMYK", (8, 8)), "JPEG"), CAP)[0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_transparent_palette_lies_over_white():
+    assert decode_image(encode(Image.new("P", (2, 1)), transparency=0), CAP)[0, 0].tolist() == [255, 255, 255]
+
+
+def test_pixels_are_counted_before_decoding():
+    bomb = encode(Image.new("1", (4000, 4000)))
+    with pytest.raises(ImageTooLarge, match="at most 1000000 pixels, got 4000 x 4000"):
+        decode_image(bomb, CAP)
+    assert decode_image(encode(Image.new("L", (1000, 1000))), CAP).shape == (1000, 1000, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_truncated_images_are_the_clients_fault(kind):
+    data = encode(Image.fromarray(PHOTO), kind)
+    with pytest.raises(BadRequest, match="truncated"):
+        decode_image(data[: len(data) * 2 // 3], CAP)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_other_kinds_are_not_accepted(kind):
+    with pytest.raises(UnsupportedMedia, match="JPEG, PNG, WEBP"):
+        decode_image(encode(Image.fromarray(PHOTO), kind), CAP)
+
+
+def test_an_empty_body():
+    with pytest.raises(BadRequest, match="empty"):
+        decode_image(b"", CAP)
+
+
+@given(st.data())
+def test_damage_is_an_image_or_the_clients_fault(data):
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))
+    encoded = bytearray(encode(Image.fromarray(PHOTO[:8, :8]), kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ClientError):
+        assert decode_image(bytes(encoded), CAP).ndim == 3

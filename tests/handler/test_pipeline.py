@@ -1,0 +1,86 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
+from handler.errors import ContractViolation
+from handler.pipeline import Options, segment
+from handler.wire import Answer
+from tests.handler.backend import BOUNDARY, two_objects
+
+
+def png(width=64, height=64):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (255, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def run(outputs, contract=BOUNDARY, data=None, **options):
+    return segment(data or png(), Options(**options), contract, lambda inputs, expected: Answer(outputs, 4), 10**6)
+
+
+def test_instances_by_falling_score():
+    result = run(two_objects())
+    assert result.version == 4
+    assert [round(instance.score, 2) for instance in result.instances] == [0.95, 0.9]
+    assert [instance.box for instance in result.instances] == [(32, 0, 40, 8), (8, 16, 24, 48)]
+
+
+def test_a_list_without_an_end_is_read_whole():
+    outputs = two_objects()
+    outputs["mrcnn_detection"] = np.repeat(outputs["mrcnn_detection"][:, :1], 5, axis=1)
+    assert len(run(outputs).instances) == 5
+
+
+def test_boxes_outside_are_dropped_and_do_not_count():
+    outputs = two_objects()
+    outputs["mrcnn_detection"][0, 1, :4] = [2, 2, 3, 3]
+    assert [instance.label for instance in run(outputs, max_instances=1).instances] == ["circle"]
+
+
+def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
+    contract = ModelContract(
+        image=ImageInput(dtype="int8", mean=(123.7, 116.8, 103.9), padded=True),
+        masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, article=True),
+        resize=Resize(mode="square", min_dim=0, max_dim=128),
+        source="test",
+        meta=MetaInput(num_classes=3),
+        anchors=AnchorInput(),
+    )
+    outputs = two_objects((128, 128))
+    outputs["mrcnn_detection"][0, 0, :4] = (np.array([40, 48, 56, 80]) - [0, 0, 1, 1]) / 127  # 32 px of padding around
+    masks = np.zeros((1, 5, 4, 4, 3), np.int8)
+    masks[0, 0, ..., 1] = -1  # 255 after the wrap
+    outputs["mrcnn_mask"] = masks
+    seen = {}
+
+    def predict(inputs, expected):
+        seen.update(inputs)
+        return Answer(outputs, 1)
+
+    result = segment(png(), Options(), contract, predict, 10**6)
+    assert seen["input_image"].shape == (1, 128, 128, 3)
+    assert seen["input_image"][0, 64, 64].tolist() == [127, -117, -104]
+    assert seen["input_image_meta"].shape == (1, 15)
+    assert seen["input_anchors"].shape[2] == 4
+    (circle,) = result.instances  # the other object lies in the padding
+    assert (circle.box, circle.area) == ((8, 16, 24, 48), 16 * 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda o: o["mrcnn_detection"].__setitem__((0, 0, 0), np.nan), "finite"),
+        (lambda o: o["mrcnn_detection"].__setitem__((0, 0, 4), 1.5), "whole numbers"),
+        (lambda o: o["mrcnn_detection"].__setitem__((0, 0, 4), -1), "whole numbers"),
+        (lambda o: o.__setitem__("mrcnn_mask", o["mrcnn_mask"][:, :1]), "a mask for each detection, got 1"),
+        (lambda o: o.__setitem__("mrcnn_mask", o["mrcnn_mask"][:, :, :0]), "must have pixels"),
+    ],
+)
+def test_nonsense_from_the_model_is_its_fault(change, message):
+    outputs = two_objects()
+    change(outputs)
+    with pytest.raises(ContractViolation, match=message):
+        run(outputs)
