@@ -12,6 +12,7 @@ Differences, all deliberate:
 
 ================  ====================================================================================
 ``flags``         command line <-> one frozen value
+``address``       is the port free? asked before TensorFlow is imported
 ``errors``        a failure with its canonical status code and TensorFlow Serving's wording
 ``models``        what to serve: names, base paths, version policies, labels
 ``varints``       integers -> packed protobuf bytes, vectorised
@@ -21,6 +22,5 @@ Differences, all deliberate:
 ``predict``       PredictRequest bytes -> PredictResponse bytes
 ``services``      every RPC method, by path, from bytes to bytes
 ``server``        the gRPC server and the models' watchers, as one resource
-``address``         is the port free?
 ================  ====================================================================================
 """

@@ -40,8 +40,9 @@ class Servable:
         except tf.errors.OpError as error:
             session.close()
             raise ServingError(Code(error.error_code), str(error.message)) from error
-        except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
-            # The Python loader, unlike the C++ one, words a bad graph as whatever it stumbled over.
+        except Exception as error:
+            # The Python loader, unlike the C++ one, words a bad graph as whatever it stumbled over, and whatever that
+            # was must not end the watch for better versions.
             session.close()
             raise ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
         return cls(session, dict(meta_graph.signature_def))

@@ -174,7 +174,9 @@ class ModelVersions:
 
     def _retire(self, version: int) -> None:
         with self._lock:
-            lease = self._serving.pop(version)
+            lease = self._serving.pop(version, None)
+            if lease is None:
+                return  # stop() and a watch that outlived it meet here
             lease.retired = True
             self._statuses[version] = VersionStatus(version, State.UNLOADING)
             idle = not lease.users

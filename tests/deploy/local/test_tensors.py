@@ -151,3 +151,10 @@ def test_a_full_mask_reply_is_encoded_without_an_object_per_value():
     elapsed_s = time.perf_counter() - began_s
     assert len(payload) == int((masks >= 0).sum() + 10 * (masks < 0).sum())
     assert elapsed_s < 2  # 6.35 million values; one Python object each would take longer even on a fast machine
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_codes_on_both_sides_of_a_chunk_are_encoded_alike(dtype):
+    codes = np.arange(varints._CHUNK + 300).astype(dtype)
+    expected = tensor_pb2.TensorProto(int_val=codes.tolist()).SerializeToString()
+    assert b"".join(varints.delimited(7, varints.packed(codes))) == expected

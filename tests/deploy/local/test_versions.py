@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from deploy.local.model_server.errors import Code, ServingError
@@ -237,3 +238,18 @@ def payload_for_status(name):
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = name
     return request.SerializeToString()
+
+
+def test_a_version_that_the_python_loader_trips_over_does_not_end_the_watch(base, watch, monkeypatch):
+    versions = watch()
+    wait_for(lambda: latest(versions) == 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.compat.v1.saved_model, "load", trip)
+        add_version(base, 2)
+        wait_for(lambda: told(versions, base)[0] == [2, "END", Code.UNKNOWN, "AttributeError: no such thing"])
+    add_version(base, 3)
+    wait_for(lambda: latest(versions) == 3)
+
+
+def trip(*_):
+    raise AttributeError("no such thing")
