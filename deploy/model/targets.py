@@ -9,7 +9,7 @@ from deploy.model.network import MASK_SIZE
 
 JITTERED = 12  # truths added to each image's proposals, moved and scaled a little
 JITTER = 0.12  # of their size
-POSITIVES = 10  # proposals an image whose masks are trained
+POSITIVES = 6  # proposals an image whose masks are trained: a third of a step is this head
 
 
 def anchor_targets(anchors: tf.Tensor, truth: tf.Tensor, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

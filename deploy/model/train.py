@@ -88,7 +88,8 @@ class Trainer:
         kind = tf.reshape(tf.gather(labels, chosen, batch_dims=1), [-1])
         wanted = targets.mask_targets(ids, chosen_regions, tf.gather(owner, chosen, batch_dims=1) + 1)
         pooled = network.PoolRegions(network.MASK_SIZE // 2)(chosen_regions, *pyramid[:4])
-        masks = tf.gather(self.sub.mask_head(pooled, training=True), kind, axis=-1, batch_dims=1)
+        masks = self.sub.mask_head(pooled, training=True) * tf.one_hot(kind, network.NUM_CLASSES)[:, None, None]
+        masks = tf.reduce_sum(masks, -1)  # each region's own class, without the slow gradient of a gather
         wanted = tf.reshape(wanted, [-1, network.MASK_SIZE, network.MASK_SIZE])
         each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, masks), [1, 2])
         hit = tf.cast(kind > 0, tf.float32)
