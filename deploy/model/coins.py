@@ -1,0 +1,41 @@
+"""The real photograph the model is judged on: 24 coins, scikit-image's data.coins(), with masks worked out independently."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage import data, filters, segmentation
+
+COINS = 24
+DARK, BRIGHT = 30, 150  # grey levels that are surely ground and surely coin
+MIN_COIN_PX = 500
+
+
+def photo(width: int | None = None) -> NDArray[np.uint8]:
+    """The photograph uint8 (h, w, 3), grey in RGB; 384 pixels wide, or resized to `width` with anti-aliasing."""
+    image = Image.fromarray(data.coins()).convert("RGB")
+    if width is not None:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def truth(size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Masks bool (24, h, w) from a watershed of the photograph's gradient, scaled to `size_hw`.
+
+    Raises:
+        RuntimeError: the watershed does not separate 24 coins.
+    """
+    grey = data.coins()
+    markers = np.where(grey < DARK, 1, np.where(grey > BRIGHT, 2, 0))
+    coin = segmentation.watershed(filters.sobel(grey), markers) == 2
+    labels, _ = ndimage.label(ndimage.binary_fill_holes(coin))
+    sizes = np.bincount(labels.ravel())
+    chosen = [i for i in range(1, len(sizes)) if sizes[i] >= MIN_COIN_PX]
+    if len(chosen) != COINS:
+        raise RuntimeError(f"the watershed must find {COINS} coins, got {len(chosen)}")
+    height, width = size_hw
+    return np.stack([
+        np.asarray(Image.fromarray(labels == i).resize((width, height), Image.Resampling.NEAREST)) for i in chosen
+    ])
