@@ -1,7 +1,7 @@
 """Matterport's frame inside the graph, so that neither padding, meta nor anchors cross the wire.
 
-The counterpart of handler.mold, which does the same in numpy for graphs that leave it to the client; a test holds the two equal.
-Geometry is computed in float64 and rounded to float32 once, as there.
+The counterpart of handler.mold, which does the same in numpy for graphs that leave it to the client; a test holds the
+two equal. Geometry is computed in float64 and rounded to float32 once, as there.
 """
 
 from __future__ import annotations

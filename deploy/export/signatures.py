@@ -1,7 +1,7 @@
 """Three ways to serve one source: float32 as it is, int8 by the article's recipe, int8 by the repaired boundary.
 
-Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32 25.4 MB, article 6.35 MB (up to ten times
-that where codes are negative and travel as varints), boundary 78 kB.
+Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32 25.4 MB, article 6.35 MB (up to ten
+times that where codes are negative and travel as varints), boundary 78 kB.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def float32(source: Source) -> Exported:
 def article(source: Source) -> Exported:
     """The article's recipe: int8 image cast in the graph, masks `cast(p * 255, int8)` for every class.
 
-    Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code. Kept for
-    clients that already run it.
+    Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code.
+    Kept for clients that already run it.
     """
     return _matterport(source, tf.int8, lambda detections, masks: (detections, tf.cast(masks * 255, tf.int8)))
 
@@ -74,8 +74,8 @@ def _matterport(source: Source, image_type: tf.DType, finish: Callable[..., tupl
 def boundary(source: Source) -> Exported:
     """The repaired boundary: the resized image as lossless int8 up, each detection's own mask as int8 down.
 
-    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6), normalised to the padded frame as
-    the source gives it; mrcnn_mask int8 (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
+    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6), normalised to the padded frame
+    as the source gives it; mrcnn_mask int8 (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
     """
     exported = Exported(source)
     settings, text = source.settings, boundary_contract(source).to_json()

@@ -60,7 +60,9 @@ def from_builder(builder: str, weights: Path, settings: MatterportSettings) -> S
     names = tuple(tensor.name for tensor in model.inputs)
     outputs = tuple(sorted(model.output)) if isinstance(model.output, dict) else type(model.output).__name__
     if names != INPUTS or outputs != OUTPUTS:
-        raise ExportError(f"the model must have inputs {INPUTS} and a dict of outputs {OUTPUTS}, got {names}, {outputs}")
+        raise ExportError(
+            f"the model must have inputs {INPUTS} and a dict of outputs {OUTPUTS}, got {names}, {outputs}"
+        )
     try:
         model.load_weights(weights)
     except (ValueError, OSError) as error:

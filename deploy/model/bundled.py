@@ -1,4 +1,4 @@
-"""The bundled model as the exporter takes it: builder, weights, and the settings it was trained with. Imports no TensorFlow."""
+"""The bundled model as the exporter takes it: builder, weights, and settings. Imports no TensorFlow."""
 
 from __future__ import annotations
 

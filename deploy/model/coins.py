@@ -1,4 +1,4 @@
-"""The real photograph the model is judged on: 24 coins, scikit-image's data.coins(), with masks worked out independently."""
+"""The photograph the model is judged on: 24 coins, scikit-image's data.coins(), with masks worked out independently."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def truth(size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if len(chosen) != COINS:
         raise RuntimeError(f"the watershed must find {COINS} coins, got {len(chosen)}")
     height, width = size_hw
-    return np.stack([
-        np.asarray(Image.fromarray(labels == i).resize((width, height), Image.Resampling.NEAREST)) for i in chosen
-    ])
+    return np.stack(
+        [np.asarray(Image.fromarray(labels == i).resize((width, height), Image.Resampling.NEAREST)) for i in chosen]
+    )

@@ -59,7 +59,9 @@ class Model:
         return found.instances
 
     def _predict(self, inputs: Mapping[str, NDArray[Any]], _: tuple[Expected, ...]) -> Answer:
-        outputs = self._run([tf.constant(inputs[name]) for name in ("input_image", "input_image_meta", "input_anchors")])
+        outputs = self._run(
+            [tf.constant(inputs[name]) for name in ("input_image", "input_image_meta", "input_anchors")]
+        )
         return Answer({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
 
@@ -68,7 +70,7 @@ def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:
     truth, found = ground_truth(data), []
     for index in tqdm(range(len(data)), desc="held-out scenes", unit="scene"):
         found += [as_coco(index, instance, data.ids[index].shape) for instance in model.segment(data.images[index])]
-    figures = {}
+    figures: dict[str, float] = {}
     for kind, name in (("bbox", "box"), ("segm", "mask")):
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by print
             judge = COCOeval(truth, truth.loadRes(found), kind)
@@ -97,15 +99,17 @@ def ground_truth(data: dataset.Dataset) -> COCO:
     for index in range(len(data)):
         for row in np.flatnonzero(data.classes[index]):
             code = rle.encode(np.asfortranarray(data.ids[index] == row + 1))
-            annotations.append({
-                "id": len(annotations) + 1,
-                "image_id": index,
-                "category_id": int(data.classes[index][row]),
-                "iscrowd": 0,
-                "area": float(rle.area(code)),
-                "bbox": rle.toBbox(code).tolist(),
-                "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
-            })
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index,
+                    "category_id": int(data.classes[index][row]),
+                    "iscrowd": 0,
+                    "area": float(rle.area(code)),
+                    "bbox": rle.toBbox(code).tolist(),
+                    "segmentation": {"size": code["size"], "counts": code["counts"].decode()},
+                }
+            )
     height, width = data.ids.shape[1:]
     coco = COCO()
     coco.dataset = {

@@ -1,7 +1,7 @@
-"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, everything from anchors to masks in the graph.
+"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, all from anchors to masks in the graph.
 
-Functional sub-models hold the weights (`features`, `rpn`, `box_head`, `mask_head`); the layers between them have none. Training
-drives the sub-models itself; `build` joins them for inference.
+Functional sub-models hold the weights (`features`, `rpn`, `box_head`, `mask_head`); the layers between them have none.
+Training drives the sub-models itself; `build` joins them for inference.
 """
 
 from __future__ import annotations
@@ -130,8 +130,7 @@ def propose(
     return kept, counts
 
 
-@keras.saving.register_keras_serializable("shapes")
-class Propose(layers.Layer):  # type: ignore[misc]
+class Propose(layers.Layer):
     """Layer form of `propose`; anchors come normalised, boxes leave in pixels."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
@@ -144,16 +143,21 @@ class Propose(layers.Layer):  # type: ignore[misc]
         return propose(logits, deltas, bx.to_pixels(anchors, size_hw), size_hw, self.cutoffs)
 
 
-@keras.saving.register_keras_serializable("shapes")
-class Detect(layers.Layer):  # type: ignore[misc]
+class Detect(layers.Layer):
     """Refine, clip to the window, keep each region's likeliest class, suppress: mrcnn_detection (b, rows, 6)."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cutoffs = cutoffs
 
-    def call(
-        self, regions: tf.Tensor, counts: tf.Tensor, logits: tf.Tensor, deltas: tf.Tensor, meta: tf.Tensor, image: tf.Tensor
+    def call(  # noqa: PLR0917  (Keras passes tensors by position)
+        self,
+        regions: tf.Tensor,
+        counts: tf.Tensor,
+        logits: tf.Tensor,
+        deltas: tf.Tensor,
+        meta: tf.Tensor,
+        image: tf.Tensor,
     ) -> tf.Tensor:
         """Return rows (y1, x1, y2, x2 normalised, class, score), best first, zero past the last."""
         batch, proposals = tf.shape(regions)[0], self.cutoffs.proposals
@@ -171,8 +175,7 @@ class Detect(layers.Layer):  # type: ignore[misc]
         return rows * tf.sequence_mask(valid, self.cutoffs.rows, tf.float32)[..., None]
 
 
-@keras.saving.register_keras_serializable("shapes")
-class PoolRegions(layers.Layer):  # type: ignore[misc]
+class PoolRegions(layers.Layer):
     """ROI-align every box of every image: float32 (b * n, size, size, c)."""
 
     def __init__(self, size: int, **kwargs: Any) -> None:
@@ -187,8 +190,7 @@ class PoolRegions(layers.Layer):  # type: ignore[misc]
         return tf.ensure_shape(pooled, [None, self.size, self.size, CHANNELS])
 
 
-@keras.saving.register_keras_serializable("shapes")
-class PoolDetections(layers.Layer):  # type: ignore[misc]
+class PoolDetections(layers.Layer):
     """ROI-align the rows that are real, at least one: oneDNN's convolution gets an empty batch's channels wrong."""
 
     def call(self, rows: tf.Tensor, *pyramid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -201,8 +203,7 @@ class PoolDetections(layers.Layer):  # type: ignore[misc]
         return tf.ensure_shape(pooled, [None, MASK_SIZE // 2, MASK_SIZE // 2, CHANNELS]), where
 
 
-@keras.saving.register_keras_serializable("shapes")
-class PlaceMasks(layers.Layer):  # type: ignore[misc]
+class PlaceMasks(layers.Layer):
     """Put the masks back in their rows: mrcnn_mask (b, rows, 28, 28, classes), 0..1, zero past the last row."""
 
     def call(self, logits: tf.Tensor, where: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -231,13 +232,10 @@ def join(sub: Parts, cutoffs: Cutoffs | None = None) -> keras.Model:
     rows = Detect(cutoffs, name="detect")(regions, counts, logits, deltas, meta, image)
     pooled, where = PoolDetections(name="pool_detections")(rows, *pyramid[:4])
     masks = PlaceMasks(name="place_masks")(sub.mask_head(pooled), where, rows)
-    return keras.Model(
-        [image, meta, anchors], {"mrcnn_detection": rows, "mrcnn_mask": masks}, name="shapes_mask_rcnn"
-    )
+    return keras.Model([image, meta, anchors], {"mrcnn_detection": rows, "mrcnn_mask": masks}, name="shapes_mask_rcnn")
 
 
-@keras.saving.register_keras_serializable("shapes")
-class RegionScores(layers.Layer):  # type: ignore[misc]
+class RegionScores(layers.Layer):
     """Layer form of `region_scores`; owns the RPN's weights in the joined model."""
 
     def __init__(self, rpn: keras.Model, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """Synthetic training scenes: circles, squares and triangles on clutter, with exact instance masks.
 
-Every object is a signed distance field (negative inside, in pixels at pixel centres), so its edge is anti-aliased, its rim,
-bevel and relief follow from the distance, and its mask is exact. Ground truth is the part of an object that stays visible.
+Every object is a signed distance field (negative inside, in pixels at pixel centres), so its edge is anti-aliased, its
+rim, bevel and relief follow from the distance, and its mask is exact. Ground truth is the visible part of an object.
 """
 
 from __future__ import annotations
@@ -186,9 +186,7 @@ def distance_field(rng: np.random.Generator, kind: int, yy: Array, xx: Array, ra
     return np.asarray(np.maximum.reduce(edges), np.float32)
 
 
-def paint(
-    rng: np.random.Generator, canvas: Canvas, kind: int, place: tuple[float, float, float], style: Look
-) -> bool:
+def paint(rng: np.random.Generator, canvas: Canvas, kind: int, place: tuple[float, float, float], style: Look) -> bool:
     """Paint one object unless it, or one under it, would be less than MIN_VISIBLE visible; tell whether it was."""
     size = canvas.ids.shape[0]
     y, x, radius = place

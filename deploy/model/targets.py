@@ -39,9 +39,7 @@ def jittered(truth: tf.Tensor, real: tf.Tensor, size: float) -> tf.Tensor:
     return tf.concat([low, tf.clip_by_value(tf.maximum(moved[..., 2:], low + 2), 0.0, size)], -1)
 
 
-def region_targets(
-    regions: tf.Tensor, truth: tf.Tensor, classes: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def region_targets(regions: tf.Tensor, truth: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Class int32 (b, n), 0 below IoU 0.5; deltas (b, n, 4); matched truth int64 (b, n) of regions (b, n, 4)."""
     overlap = bx.iou(regions, truth) * tf.cast(classes > 0, tf.float32)[:, None]
     best, owner = tf.reduce_max(overlap, -1), tf.argmax(overlap, -1)

@@ -6,6 +6,7 @@ import argparse
 import csv
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -25,6 +26,15 @@ BATCH = 8
 SIZE = 192
 PROPOSALS = 48
 LOSSES = ("rpn_class", "rpn_box", "class", "box", "mask")
+
+
+class Matched(NamedTuple):
+    """Regions (b, n, 4) in pixels with what they should become: class, deltas, and which truth (b, n)."""
+
+    regions: tf.Tensor
+    labels: tf.Tensor
+    shifts: tf.Tensor
+    owner: tf.Tensor
 
 
 class Trainer:
@@ -70,30 +80,31 @@ class Trainer:
         regions = tf.concat([regions, targets.jittered(truth, real, float(SIZE))], 1)
         regions = tf.stop_gradient(regions)
         labels, shifts, owner = targets.region_targets(regions, truth, classes)
-        return tf.stack([objectness, region_box, *self.head_losses(pyramid, regions, labels, shifts, owner, ids)])
+        matched = Matched(regions, labels, shifts, owner)
+        return tf.stack([objectness, region_box, *self.head_losses(pyramid, matched, ids)])
 
     def head_losses(
-        self, pyramid: list[tf.Tensor], regions: tf.Tensor, labels: tf.Tensor, shifts: tf.Tensor, owner: tf.Tensor, ids: tf.Tensor
+        self, pyramid: list[tf.Tensor], matched: Matched, ids: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Class over all regions; boxes and masks over those that hit an object, masks over up to 10 an image."""
-        logits, deltas = self.sub.box_head(network.PoolRegions(7)(regions, *pyramid[:4]), training=True)
-        flat = tf.reshape(labels, [-1])
+        """Class over all regions; boxes and masks over those that hit an object, masks over a few an image."""
+        logits, deltas = self.sub.box_head(network.PoolRegions(7)(matched.regions, *pyramid[:4]), training=True)
+        flat = tf.reshape(matched.labels, [-1])
         class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(flat, logits))
         hit = tf.cast(flat > 0, tf.float32)
-        box_loss = tf.reduce_sum(hit * huber(tf.reshape(shifts, [-1, 4]), deltas)) / tf.maximum(tf.reduce_sum(hit), 1.0)
+        box_loss = mean_where(hit, huber(tf.reshape(matched.shifts, [-1, 4]), deltas))
 
-        order = tf.cast(labels > 0, tf.float32) + tf.random.uniform(tf.shape(labels), maxval=0.5)
+        order = tf.cast(matched.labels > 0, tf.float32) + tf.random.uniform(tf.shape(matched.labels), maxval=0.5)
         _, chosen = tf.math.top_k(order, targets.POSITIVES)
-        chosen_regions = tf.gather(regions, chosen, batch_dims=1)
-        kind = tf.reshape(tf.gather(labels, chosen, batch_dims=1), [-1])
-        wanted = targets.mask_targets(ids, chosen_regions, tf.gather(owner, chosen, batch_dims=1) + 1)
+        chosen_regions = tf.gather(matched.regions, chosen, batch_dims=1)
+        kind = tf.reshape(tf.gather(matched.labels, chosen, batch_dims=1), [-1])
+        wanted = targets.mask_targets(ids, chosen_regions, tf.gather(matched.owner, chosen, batch_dims=1) + 1)
         pooled = network.PoolRegions(network.MASK_SIZE // 2)(chosen_regions, *pyramid[:4])
         masks = self.sub.mask_head(pooled, training=True) * tf.one_hot(kind, network.NUM_CLASSES)[:, None, None]
         masks = tf.reduce_sum(masks, -1)  # each region's own class, without the slow gradient of a gather
         wanted = tf.reshape(wanted, [-1, network.MASK_SIZE, network.MASK_SIZE])
         each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, masks), [1, 2])
         hit = tf.cast(kind > 0, tf.float32)
-        return class_loss, box_loss, tf.reduce_sum(hit * each) / tf.maximum(tf.reduce_sum(hit), 1.0)
+        return class_loss, box_loss, mean_where(hit, each)
 
 
 def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
@@ -102,14 +113,20 @@ def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.where(error < 1, 0.5 * error**2, error - 0.5), -1)
 
 
+def mean_where(hit: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Mean of `values` where `hit`, float32 0/1 of the same shape, is 1; 0 where nothing is."""
+    return tf.reduce_sum(hit * values) / tf.maximum(tf.reduce_sum(hit), 1.0)
+
+
 def training_anchors() -> NDArray[np.float32]:
     """The anchors of a SIZE x SIZE image, float32 (A, 4), normalised."""
     spec = AnchorInput(scales=network.ANCHOR_SCALES, ratios=network.ANCHOR_RATIOS, strides=network.STRIDES)
-    return mold.anchors((SIZE, SIZE), spec)[0]
+    found: NDArray[np.float32] = mold.anchors((SIZE, SIZE), spec)[0]
+    return found
 
 
 def train(steps: int, scenes: int, work: Path) -> None:
-    """Draw or load the scenes, train, write the weights and the learning curve; a snapshot every 500 steps in `work`."""
+    """Draw or load the scenes, train, write weights and learning curve; every 500 steps a snapshot in `work`."""
     keras.utils.set_random_seed(1)
     data = dataset.load_or_draw(work / "train.npz", 0, scenes, SIZE)
     trainer = Trainer(steps)
@@ -131,7 +148,9 @@ def train(steps: int, scenes: int, work: Path) -> None:
     for step, batch in enumerate(bar, 1):
         losses = trainer.step(*batch).numpy()
         if not np.isfinite(losses).all():
-            raise FloatingPointError(f"loss at step {step} must be finite, got {dict(zip(LOSSES, losses, strict=True))}")
+            raise FloatingPointError(
+                f"loss at step {step} must be finite, got {dict(zip(LOSSES, losses, strict=True))}"
+            )
         mean += (losses - mean) / min(step, 50)
         if step % 50 == 0:
             history.append([step, time.monotonic() - started, *mean])

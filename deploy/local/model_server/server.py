@@ -121,7 +121,7 @@ class ModelServer:
         _log.info("serving %s over gRPC at %s", ", ".join(self._models), self.target)
 
 
-class _Router(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
+class _Router(grpc.GenericRpcHandler):  # grpc ships no types
     """Hand bytes to the method of the called path; any other path is UNIMPLEMENTED with an empty message."""
 
     def __init__(self, known: Mapping[str, Method]) -> None:
