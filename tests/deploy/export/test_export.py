@@ -1,0 +1,142 @@
+"""Exports of the bundled model, served by the stand-in and asked through the function's own client."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deploy.export import fidelity, signatures, write
+from deploy.export.source import ExportError, from_builder
+from deploy.model import bundled, dataset
+from handler import mold, quantize
+from handler.contract import ModelContract
+
+SCENES = 40
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def source():
+    return from_builder(bundled.BUILDER, bundled.WEIGHTS, bundled.SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def figures(source, tmp_path_factory):
+    scenes = dataset.draw(dataset.HELD_OUT_SEED, SCENES)
+    return fidelity.measure(source, scenes.images, tmp_path_factory.mktemp("exports"))
+
+
+@pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
+def test_the_boundary_gives_the_masks_of_float32(figures, encoding):
+    row = figures[f"boundary, {encoding}"]
+    assert row.instances > 200
+    assert (row.lost, row.extra) == (0, 0)
+    assert row.iou_mean >= 0.999
+    assert row.iou_min_large >= 0.98
+    assert row.box_difference <= 1e-5
+    assert row.score_difference <= 1e-5
+
+
+@pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
+def test_article_masks_are_recovered(figures, encoding):
+    row = figures[f"article, {encoding}"]
+    assert row.iou_mean >= 0.97
+    assert row.lost <= 0.05 * row.instances
+
+
+def test_boundary_inputs_and_contract(source, tmp_path):
+    folder = write.write(signatures.boundary(source), tmp_path)
+    assert folder == tmp_path / "1"
+    loaded = tf.saved_model.load(str(folder))
+    query = tf.constant([1, 2, 3], tf.int8)
+    texts = loaded.signatures["segment_contract"](query=query)["contract"].numpy()
+    assert len(texts) == 3
+    contract = ModelContract.from_json(texts[0])
+    assert contract.labels == {1: "circle", 2: "square", 3: "triangle"}
+    assert contract.resize == bundled.SETTINGS.resize
+    specs = loaded.signatures["serving_default"].structured_input_signature[1]
+    assert {name: (spec.dtype, list(spec.shape)) for name, spec in specs.items()} == {
+        "input_image": (tf.int8, [1, None, None, 3])
+    }
+
+
+def test_boundary_rows_equal_the_source_run_in_keras(source):
+    """The oracle is Keras itself, on inputs made by numpy."""
+    image = dataset.draw(dataset.HELD_OUT_SEED + 5, 1).images[0][:150, :170]
+    molded, frame = mold.mold(image, bundled.SETTINGS.resize, padded=True)
+    inputs = [
+        (molded.astype(np.float32) - np.float32(bundled.SETTINGS.mean))[None],
+        mold.meta(frame, 4),
+        mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors),
+    ]
+    expected = {name: tensor.numpy() for name, tensor in source.model(inputs, training=False).items()}
+    codes = quantize.quantize_image(image, signatures.boundary_contract(source).image)[None]
+    got = signatures.boundary(source).functions["serving_default"](tf.constant(codes))
+    rows = expected["mrcnn_detection"]
+    assert (rows[0, :, 4] > 0).any()
+    np.testing.assert_allclose(got["mrcnn_detection"], rows, atol=1e-5)
+    for row in np.flatnonzero(rows[0, :, 4]):
+        own = expected["mrcnn_mask"][0, row, :, :, int(rows[0, row, 4])]
+        assert np.abs(got["mrcnn_mask"].numpy()[0, row] / 127 - own).max() <= 0.5 / 127 + 1e-4
+
+
+def test_versions_are_added_and_never_touched(source, tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "keep").write_text("mine")
+    (tmp_path / "notes").mkdir()
+    assert write.write(signatures.float32(source), tmp_path) == tmp_path / "8"
+    assert (tmp_path / "7" / "keep").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8", "notes"]
+
+
+def test_a_failed_export_leaves_nothing(source, tmp_path):
+    exported = signatures.float32(source)
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.float32, "input_image")])
+    def broken(input_image):
+        tf.debugging.assert_greater(tf.reduce_sum(input_image), 1e9)
+        return {"mrcnn_detection": tf.zeros([1, 1, 6]), "mrcnn_mask": input_image}
+
+    exported.functions = {"serving_default": broken}
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        write.write(exported, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("builder", "weights", "message"),
+    [
+        ("deploy.model.network:nothing", bundled.WEIGHTS, "package.module:function"),
+        ("no.such.module:build", bundled.WEIGHTS, "package.module:function"),
+        (bundled.BUILDER, Path("nowhere.weights.h5"), "nowhere.weights.h5"),
+        ("deploy.model.network:_mask_head", bundled.WEIGHTS, "inputs"),
+    ],
+)
+def test_a_wrong_source_is_named(builder, weights, message):
+    with pytest.raises(ExportError, match=message):
+        from_builder(builder, weights, bundled.SETTINGS)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    wrong = tmp_path / "wrong.weights.h5"
+    shutil.copy(ROOT / "deploy" / "model" / "bundled.py", wrong)
+    with pytest.raises(ExportError, match="must fit the model"):
+        from_builder(bundled.BUILDER, wrong, bundled.SETTINGS)
+
+
+def test_the_command_explains_itself_and_its_errors(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "deploy.export", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "int8" in run("--help").stdout
+    assert run("boundary", "--output", str(tmp_path), "--builder", "a:b").returncode == 2
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    failed = run("boundary", "--output", str(blocked))
+    assert failed.returncode == 1
+    assert failed.stderr.strip().splitlines()[-1].startswith("export: --output must be a folder")

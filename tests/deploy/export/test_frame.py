@@ -1,0 +1,33 @@
+"""The frame made in the graph equals the one handler.mold makes for graphs that ask the client for it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deploy.export import frame
+from handler import mold
+from handler.contract import AnchorInput, Resize
+
+MEAN = (123.7, 116.8, 103.9)
+RULES = [Resize(mode="pad64", min_dim=0, max_dim=1024), Resize(mode="square", min_dim=0, max_dim=256)]
+SIZES = [(192, 192), (151, 200), (1, 77), (64, 256), (33, 31)]
+
+
+@pytest.mark.parametrize("size_hw", SIZES)
+@pytest.mark.parametrize("resize", RULES, ids=lambda rule: rule.mode)
+def test_graph_and_client_make_the_same_inputs(resize, size_hw):
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    molded, there = mold.mold(image, resize, padded=True)
+    frame_hw = frame.frame_size(tf.constant(size_hw), resize)
+    assert tuple(frame_hw.numpy()) == there.frame_hw
+    padded = frame.pad(tf.constant(image[None], tf.float32), frame_hw, MEAN)
+    np.testing.assert_array_equal(padded[0], molded.astype(np.float32) - np.float32(MEAN))
+    np.testing.assert_array_equal(frame.meta(tf.constant(size_hw), frame_hw, 4), mold.meta(there, 4))
+
+
+@pytest.mark.parametrize("frame_hw", [(64, 64), (192, 320), (1024, 1024)])
+@pytest.mark.parametrize(
+    "spec", [AnchorInput(), AnchorInput(scales=(12, 24, 48, 96, 192))], ids=["upstream", "bundled"]
+)
+def test_graph_and_client_make_the_same_anchors(frame_hw, spec):
+    np.testing.assert_array_equal(frame.anchors(tf.constant(frame_hw), spec), mold.anchors(frame_hw, spec))

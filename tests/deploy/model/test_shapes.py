@@ -1,0 +1,93 @@
+"""Scenes are judged by geometry worked out apart from the drawing: areas, tight boxes, agreement of image and mask."""
+
+import numpy as np
+import pytest
+
+from deploy.model import dataset, shapes
+
+SEEDS = range(40)
+
+
+def test_a_seed_draws_the_same_scene_again():
+    first, again = shapes.draw(7), shapes.draw(7)
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.ids, again.ids)
+    assert (first.image != shapes.draw(8).image).any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_instance_is_visible_and_has_a_class(seed):
+    scene = shapes.draw(seed)
+    areas = np.bincount(scene.ids.ravel(), minlength=shapes.MAX_INSTANCES + 1)[1:]
+    assert ((areas > 0) == (scene.classes > 0)).all()
+    assert (areas[areas > 0] >= shapes.MIN_AREA_PX).all()
+    assert scene.classes.max(initial=0) < len(shapes.LABELS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "area", "corner_distance"),
+    [(1, np.pi, 1.0), (2, np.pi, 0.886 * np.sqrt(2)), (3, 1.45**2 * 3 * np.sqrt(3) / 4, 1.45)],
+)
+def test_distance_fields_enclose_the_area_of_their_shape(kind, area, corner_distance):
+    yy, xx = np.mgrid[-100:101, -100:101].astype(np.float32)
+    ratios, reaches = [], []
+    for seed in range(30):
+        inside = shapes.distance_field(np.random.default_rng(seed), kind, yy, xx, 40.0) < 0
+        ratios.append(inside.sum() / (area * 40**2))
+        reaches.append(np.hypot(yy[inside], xx[inside]).max() / (corner_distance * 40))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.04)
+    assert np.mean(reaches) == pytest.approx(1, abs=0.08)
+
+
+def test_the_mask_is_where_the_object_was_painted():
+    rng = np.random.default_rng(0)
+    canvas = shapes.Canvas(np.zeros((96, 96, 3), np.float32), np.zeros((96, 96), np.uint8))
+    flat = shapes.Look(np.full(3, 200, np.float32), 0, 0.1, 0, 0, 0, 0.1, 0, 0, 0)
+    assert shapes.paint(rng, canvas, 1, (48, 48, 20), flat)
+    np.testing.assert_array_equal(canvas.ids > 0, canvas.image[..., 0] > 100)
+
+
+def test_an_object_that_would_hide_another_is_not_painted():
+    rng = np.random.default_rng(0)
+    canvas = shapes.Canvas(np.zeros((96, 96, 3), np.float32), np.zeros((96, 96), np.uint8))
+    style = shapes.look(rng, canvas.image)
+    assert shapes.paint(rng, canvas, 1, (48, 48, 20), style)
+    before = canvas.ids.copy()
+    assert not shapes.paint(rng, canvas, 2, (48, 50, 22), style)
+    np.testing.assert_array_equal(canvas.ids, before)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_are_tight(seed):
+    scene = shapes.draw(seed)
+    boxes = shapes.boxes_of(scene.ids, shapes.MAX_INSTANCES)
+    for row, (y1, x1, y2, x2) in enumerate(boxes.astype(int)):
+        yy, xx = np.nonzero(scene.ids == row + 1)
+        expected = (yy.min(), xx.min(), yy.max() + 1, xx.max() + 1) if len(yy) else (0, 0, 0, 0)
+        assert (y1, x1, y2, x2) == expected
+
+
+def test_augmentation_moves_image_mask_and_boxes_together():
+    scenes = [shapes.draw(seed, 64) for seed in range(4)]
+    data = dataset.Dataset(
+        np.stack([scene.image for scene in scenes]),
+        np.stack([scene.ids for scene in scenes]),
+        np.stack([scene.classes for scene in scenes]),
+        np.stack([shapes.boxes_of(scene.ids, shapes.MAX_INSTANCES) for scene in scenes]),
+    )
+    rng, turned = np.random.default_rng(0), 0
+    for _ in range(40):
+        image, ids, classes, boxes = dataset.augment(rng, data, 1)
+        np.testing.assert_array_equal(boxes, shapes.boxes_of(ids, shapes.MAX_INSTANCES))
+        assert image.shape == (64, 64, 3)
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(classes, scenes[1].classes)
+        turned += bool((ids != scenes[1].ids).any())
+    assert turned > 20
+
+
+def test_scenes_are_drawn_once_and_read_again(tmp_path):
+    drawn = dataset.load_or_draw(tmp_path / "scenes.npz", 3, 4, 64)
+    kept = dataset.load_or_draw(tmp_path / "scenes.npz", 999, 4, 64)
+    np.testing.assert_array_equal(drawn.images, kept.images)
+    np.testing.assert_array_equal(drawn.images[2], shapes.draw(5, 64).image)
