@@ -1,0 +1,43 @@
+# `make` lists the targets. Each one makes .venv itself; once that is there it starts at once.
+
+PYTHONS = python3.11 python3.12 python3.13 python3
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+RUN = .venv/bin/python -m
+CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help demo serve test check train evaluate setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|train|evaluate ARGS='...'; PYTHON=python3.12"
+
+demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
+	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image='$(IMAGE)')
+
+serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
+	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
+
+test: setup ## run the tests
+	@$(RUN) pytest $(ARGS)
+
+check: setup ## lint, formatting, types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+train: setup ## train the bundled model anew (hours, two cores)
+	@$(RUN) deploy.model.train $(ARGS)
+
+evaluate: setup ## measure the bundled model on held-out images
+	@$(RUN) deploy.model.evaluate $(ARGS)
+
+setup: ## make or repair .venv (every target does)
+	@for python in $(or $(PYTHON),$(PYTHONS)); do \
+		if "$$python" -c '$(FITS)' 2>/dev/null; then exec "$$python" -m deploy.local.environment; fi; \
+	done; \
+	echo "setup: Python 3.11, 3.12 or 3.13 is needed, got none of $(or $(PYTHON),$(PYTHONS)); name one: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+clean: ## remove everything that these targets made, .venv too
+	rm -rf build .venv $(CACHES)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,124 @@
+"""The whole journey on one photograph: export, serve, ask over HTTP, draw the answer, count the bytes.
+
+    python -m deploy.local.demo [--image photo.jpg] [--port 8080]
+
+Writes under ``build/demo``: result.json (as the function answered), overlay.png, coins.png (the photograph, unless one
+is given) and the programs' logs. Stops all that it started.
+"""
+
+import argparse
+import json
+import mimetypes
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.local import exports, overlay, stack, traffic
+from deploy.local.photo import read_image, write_coins
+from deploy.local.processes import Programs, RunError, environment
+from deploy.local.signals import stop_signals
+from deploy.local.tables import table
+from handler.errors import SegmentError
+from handler.image import decode_image
+
+MODELS = {
+    "float32": "float32",
+    "article": "article",
+    "boundary": stack.MODEL_NAME,
+}  # kind of export -> name it is served by
+ROWS = 40  # instances listed; result.json has them all
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit code. What goes wrong is told in a line on stderr."""
+    args = parser().parse_args(arguments)
+    try:
+        with stop_signals():
+            demo(args.image, args.port, args.build)
+    except (RunError, SegmentError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything is stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Find objects in a photograph.")
+    top.add_argument("--image", type=Path, help="a photograph (default: the coins of scikit-image)")
+    top.add_argument("--port", type=stack.port_number, default=0, help="of the function (default: a free one)")
+    top.add_argument("--build", type=Path, default=Path("build"), help="folder to write to (%(default)s)")
+    return top
+
+
+def demo(image: Path | None, port: int, build: Path) -> None:
+    """Run all of it. Raises RunError or SegmentError."""
+    stack.check_port(port, "PORT")
+    folder = build / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = image or write_coins(folder / "coins.png")
+    data = read_image(path)
+    photo = decode_image(data, traffic.MAX_PIXELS)
+    exports.ensure(build, folder, list(MODELS))
+    free_http, grpc_port = stack.free_ports(2)
+    http_port, address = port or free_http, f"{stack.HOST}:{grpc_port}"
+    with Programs(folder) as programs:
+        print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
+        stack.start(
+            programs, folder, {MODELS[kind]: exports.base_path(build, kind) for kind in MODELS}, grpc_port, http_port
+        )
+        answer = ask(programs, http_port, path, data)
+        (folder / "result.json").write_bytes(answer)
+        result = json.loads(answer)
+        overlay.draw(photo, result["instances"]).save(folder / "overlay.png")
+        print(f"\n{describe(result)}\n\nmeasuring the same photograph with each export ...", flush=True)
+        os.environ.update(environment({}))
+        measured = [traffic.measure(address, MODELS[kind], kind, data) for kind in MODELS]
+    print(f"\nBetween function and model, for this photograph:\n{traffic.describe(measured)}")
+    print(f"\nwrote {folder / 'result.json'} and {folder / 'overlay.png'}")
+
+
+def ask(programs: Programs, http_port: int, path: Path, data: bytes) -> bytes:
+    """POST the image to the function and return its answer. Raises RunError for any but 200."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    started = time.perf_counter()
+    status, answer = stack.post(programs, http_port, data, kind)
+    took_s = time.perf_counter() - started
+    if status != 200:
+        raise RunError(f"the function must answer 200, got {status}: {answer.decode(errors='replace')}")
+    print(
+        f"POST {path.name}, {len(data):,} bytes: {status} in {1000 * took_s:.0f} ms, {len(answer):,} bytes", flush=True
+    )
+    return answer
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """Return the instances of an answer as a table, and their count by label."""
+    instances = result["instances"]
+    counts = Counter(overlay.name(instance) for instance in instances)
+    total = ", ".join(_count(count, label) for label, count in counts.most_common())
+    rows = [
+        [
+            overlay.name(one),
+            f"{one['score']:.3f}",
+            *(str(one["box"][side]) for side in ("x", "y", "width", "height")),
+            str(one["area"]),
+        ]
+        for one in instances[:ROWS]
+    ]
+    more = f"\n... and {len(instances) - ROWS} more" if len(instances) > ROWS else ""
+    return f"{table(['label', 'score', 'x', 'y', 'width', 'height', 'area'], rows)}{more}\n\n{total or 'no objects'}"
+
+
+def _count(count: int, label: str) -> str:
+    return f"{count} {label}s" if count != 1 and label.isalpha() else f"{count} {label}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""The photograph that the commands send."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from deploy.local.processes import RunError
+
+
+def write_coins(path: Path) -> Path:
+    """Write the photograph of 24 Greek coins that scikit-image brings along, as PNG."""
+    from skimage import data  # noqa: PLC0415  (a second, which a given photograph saves)
+
+    Image.fromarray(data.coins()).save(path)
+    return path
+
+
+def read_image(path: Path) -> bytes:
+    """Return the file's bytes. Raises RunError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"the image must be a file that can be read, got {path}: {error.strerror}") from error

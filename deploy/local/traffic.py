@@ -1,0 +1,98 @@
+"""Bytes and time of the Predict call that one image needs, by kind of export: counted on real calls."""
+
+import functools
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy.typing as npt
+
+from deploy.local.processes import RunError
+from deploy.local.tables import table
+from deploy.model import bundled
+from handler import pipeline, wire
+from handler.contract import ModelContract
+from handler.serving import CHANNEL_OPTIONS, PREDICT, ModelClient
+from handler.signature import contract_from_metadata
+
+DEADLINE_S = 60.0
+REPEATS = 5
+MAX_PIXELS = 1 << 26
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One image's PredictRequest and PredictResponse in bytes, the call's seconds (median), the objects found."""
+
+    kind: str
+    up_bytes: int
+    down_bytes: int
+    seconds: float
+    objects: int
+
+
+def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
+    """Send the image REPEATS times, after once unmeasured, and count. Raises SegmentError or RunError."""
+    derive = functools.partial(contract_from_metadata, settings=bundled.SETTINGS)
+    client = ModelClient(address, model, DEADLINE_S, derive)
+    try:
+        contract = client.served().contract
+    finally:
+        client.close()
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        counted = _Counted(channel, model, contract)
+        try:
+            for _ in range(1 + REPEATS):
+                result = pipeline.segment(image, pipeline.Options(), contract, counted.predict, MAX_PIXELS)
+        except grpc.RpcError as error:
+            raise RunError(f"export {kind} must answer OK, got {error.code().name}: {error.details()}") from error
+    seconds = statistics.median(counted.seconds[1:])
+    return Traffic(kind, counted.up_bytes, counted.down_bytes, seconds, len(result.instances))
+
+
+class _Counted:
+    """The transport, with a counter: sizes of the last call's messages, seconds of every call."""
+
+    def __init__(self, channel: Any, model: str, contract: ModelContract) -> None:
+        self._call = channel.unary_unary(PREDICT)
+        self._model = model
+        self._contract = contract
+        self.up_bytes = self.down_bytes = 0
+        self.seconds: list[float] = []
+
+    def predict(self, inputs: Mapping[str, Array], expected: tuple[wire.Expected, ...]) -> wire.Answer:
+        """Call the model as the function does, from arrays to arrays."""
+        started = time.perf_counter()
+        names = tuple(want.name for want in expected)
+        request = wire.encode_request(self._model, self._contract.signature, inputs, names)
+        response = self._call(request, timeout=DEADLINE_S)
+        answer = wire.decode_response(response, expected)
+        self.seconds.append(time.perf_counter() - started)
+        self.up_bytes, self.down_bytes = len(request), len(response)
+        return answer
+
+
+def describe(measured: Sequence[Traffic]) -> str:
+    """Return the table, each number of bytes with its ratio to the first row's."""
+    first = measured[0]
+    rows = [
+        [
+            one.kind,
+            f"{one.up_bytes:,}",
+            _ratio(one.up_bytes, first.up_bytes),
+            f"{one.down_bytes:,}",
+            _ratio(one.down_bytes, first.down_bytes),
+            f"{1000 * one.seconds:.0f} ms",
+            str(one.objects),
+        ]
+        for one in measured
+    ]
+    return table(["export", "bytes up", "", "bytes down", "", "time", "objects"], rows)
+
+
+def _ratio(part: int, whole: int) -> str:
+    return "1" if part == whole else f"1/{whole / part:.1f}" if part < whole else f"{part / whole:.1f}"
