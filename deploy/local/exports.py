@@ -1,7 +1,7 @@
 """The bundled model as SavedModels under ``build/models``, each kind exported anew when weights or sources changed.
 
-``build/models/KIND/`` is a base path for TensorFlow Serving; ``build/models/KIND.sha256`` tells what its version was made
-of.
+``build/models/KIND/`` is a base path for TensorFlow Serving; ``build/models/KIND.sha256`` tells what its version was
+made of.
 """
 
 import fcntl
