@@ -5,11 +5,11 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo serve test check train evaluate setup clean
+.PHONY: help demo serve test check train evaluate fidelity setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
-	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|train|evaluate ARGS='...'; PYTHON=python3.12"
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
 	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image='$(IMAGE)')
@@ -28,8 +28,11 @@ check: setup ## lint, formatting, types
 train: setup ## train the bundled model anew (hours, two cores)
 	@$(RUN) deploy.model.train $(ARGS)
 
-evaluate: setup ## measure the bundled model on held-out images
+evaluate: setup ## measure the bundled model on held-out scenes and on real coins
 	@$(RUN) deploy.model.evaluate $(ARGS)
+
+fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
+	@$(RUN) deploy.export.fidelity $(ARGS)
 
 setup: ## make or repair .venv (every target does)
 	@for python in $(or $(PYTHON),$(PYTHONS)); do \
