@@ -25,7 +25,7 @@ check: setup ## lint, formatting, types
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-train: setup ## train the bundled model anew (hours, two cores)
+train: setup ## train the bundled model anew (an hour or two on two cores)
 	@$(RUN) deploy.model.train $(ARGS)
 
 evaluate: setup ## measure the bundled model on held-out scenes and on real coins

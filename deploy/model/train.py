@@ -186,7 +186,7 @@ def write_curve(history: list[list[float]]) -> None:
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m deploy.model.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=8000, help="updates of 8 scenes (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=7000, help="updates of 8 scenes (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=9000, help="scenes to draw (default %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for scenes and snapshots")
     args = parser.parse_args()
