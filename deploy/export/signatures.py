@@ -31,11 +31,15 @@ Functions = dict[str, Callable[..., Any]]
 
 
 class Exported(tf.Module):
-    """The object that is saved: it owns the source's variables and the functions of its signatures."""
+    """The object that is saved: it owns the source's variables and the functions of its signatures.
+
+    It owns TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its
+    graph, as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__()
-        self.model = source.model
+        self.weights = [variable.value for variable in source.model.variables]
         self.functions: Functions = {}
 
 
