@@ -60,10 +60,17 @@ class UnsupportedMedia(ClientError):  # noqa: N818
 
 
 class BackendError(SegmentError):
-    """The model server failed; the same request may succeed once it is repaired."""
+    """The model server failed; the same request may succeed once it is repaired.
+
+    ``reason``: what the server said, for the log alone: it can hold addresses and paths.
+    """
 
     status = 502
     title = "Bad gateway"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ContractViolation(BackendError):  # noqa: N818

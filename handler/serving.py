@@ -149,7 +149,7 @@ class ModelClient:
         try:
             response = self._call(PREDICT, request)
         except ContractViolation as error:
-            if isinstance(error.__cause__, grpc.RpcError) and NO_SIGNATURE in (error.__cause__.details() or ""):
+            if NO_SIGNATURE in error.reason:
                 return None
             raise
         text, version = wire.decode_string(response, CONTRACT_OUTPUT)
@@ -173,7 +173,6 @@ class ModelClient:
                 wait_s = BUSY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
                 last = attempt == BUSY_ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
                 if last or not is_busy(error.code(), error.details()):
-                    logger.warning("%s: %s: %s", method, error.code().name, error.details())
                     raise translate(error.code(), error.details(), self.model) from error
                 time.sleep(wait_s)
             else:
@@ -195,16 +194,17 @@ def is_busy(code: Any, details: str | None) -> bool:
 
 
 def translate(code: Any, details: str | None, model: str) -> BackendError:
-    """Return the error for a gRPC status. ``details`` decides but is never quoted: it can hold addresses."""
+    """Return the error for a gRPC status. ``details`` decides, and is kept as the reason, but never told to clients."""
     codes = grpc.StatusCode
+    reason = f"{code.name}: {details}"
     if code == codes.UNAVAILABLE:
-        return ModelUnavailable("the model server cannot be reached")
+        return ModelUnavailable("the model server cannot be reached", reason)
     if is_busy(code, details):
-        return ModelUnavailable("the model server is busy")
+        return ModelUnavailable("the model server is busy", reason)
     if code == codes.NOT_FOUND:
-        return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND")
+        return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
     if code == codes.DEADLINE_EXCEEDED:
-        return ModelTimeout("the model server did not answer within the deadline")
+        return ModelTimeout("the model server did not answer within the deadline", reason)
     if code in (codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION):
-        return ContractViolation(f"model {model!r} must accept what its contract says, got {code.name}")
-    return BackendError(f"the model server must answer OK, got {code.name}")
+        return ContractViolation(f"model {model!r} must accept what its contract says, got {code.name}", reason)
+    return BackendError(f"the model server must answer OK, got {code.name}", reason)

@@ -11,7 +11,15 @@ from werkzeug.exceptions import HTTPException
 
 from handler import formats
 from handler.contract import ModelContract
-from handler.errors import BadRequest, ImageTooLarge, MethodNotAllowed, NotFound, SegmentError, UnsupportedMedia
+from handler.errors import (
+    BackendError,
+    BadRequest,
+    ImageTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    SegmentError,
+    UnsupportedMedia,
+)
 from handler.options import parse_options
 from handler.pipeline import Options, Result
 
@@ -51,7 +59,8 @@ def handle(request: flask.Request, service: Service, max_body_bytes: int) -> fla
     try:
         response = _route(request, service, max_body_bytes)
     except SegmentError as error:
-        logger.warning("%s: %d %s", request_id, error.status, error.detail)
+        reason = f" ({error.reason})" if isinstance(error, BackendError) and error.reason else ""
+        logger.warning("%s: %d %s%s", request_id, error.status, error.detail, reason)
         response = _problem(error, request_id)
     except Exception:
         logger.exception("%s: a defect", request_id)
