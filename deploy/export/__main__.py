@@ -6,7 +6,6 @@ Without --builder, the bundled model of circles, squares and triangles is export
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
     args = top.parse_args(arguments)
     if (args.builder is None) != (args.weights is None):
         top.error("--builder and --weights go together")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print("loading TensorFlow ...", file=sys.stderr, flush=True)
     from deploy.export import signatures, write  # noqa: PLC0415  (TensorFlow takes seconds: --help must not)
     from deploy.export.source import ExportError, from_builder  # noqa: PLC0415

@@ -5,7 +5,6 @@ also TensorFlow Serving's.
 """
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -39,7 +38,6 @@ def _serve(flags: Flags) -> None:
         signal.signal(number, lambda *_: stop.set())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its loader calls itself deprecated
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from deploy.local.model_server.server import ModelServer  # noqa: PLC0415  # seconds of TensorFlow, after the checks
 
     server = ModelServer(flags)
