@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from tqdm import tqdm
 from deploy.model import shapes
 
 HELD_OUT_SEED = 1_000_000  # held-out scenes are drawn from seeds no training run reaches
+FRAMED, EMPTY = 0.4, 0.05  # shares of scenes with a frame around, and of scenes without an object, where wanted
+MARGIN_PX = 32  # of a frame, at most: half of what padding to multiples of 64 adds
+
+Sample = tuple[NDArray[Any], ...]  # image, ids, classes int32, boxes, otherwise as in Dataset
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,52 @@ def _draw(seed_and_size: tuple[int, int]) -> shapes.Scene:
     return shapes.draw(*seed_and_size)
 
 
-def batches(data: Dataset, batch_size: int, seed: int) -> Iterator[tuple[NDArray[np.generic], ...]]:
-    """Endless shuffled, augmented batches (images uint8, ids, classes int32, boxes float32)."""
+def batches(data: Dataset, batch_size: int, seed: int, *, served: bool) -> Iterator[Sample]:
+    """Endless shuffled, augmented batches (images uint8, ids, classes int32, boxes float32).
+
+    With `served`, some scenes are as a served model meets them: in a frame of padding, or without any object.
+    """
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(data))
         for start in range(0, len(data) - batch_size + 1, batch_size):
             rows = [augment(rng, data, int(i)) for i in order[start : start + batch_size]]
+            if served:
+                rows = [as_served(rng, row) for row in rows]
             yield tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
-def augment(rng: np.random.Generator, data: Dataset, index: int) -> tuple[NDArray[np.generic], ...]:
+def as_served(rng: np.random.Generator, sample: Sample) -> Sample:
+    """One augmented scene, or an empty one in its place, with or without a black frame."""
+    if rng.random() < EMPTY:
+        sample = empty(rng, sample)
+    return frame(rng, sample) if rng.random() < FRAMED else sample
+
+
+def empty(rng: np.random.Generator, sample: Sample) -> Sample:
+    """A scene of the same shapes and types with nothing to find: one colour, or clutter."""
+    size = sample[0].shape[0]
+    flat = np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
+    image = flat if rng.random() < 0.5 else shapes.finish(rng, shapes.background(rng, size))
+    return image, *(np.zeros_like(part) for part in sample[1:])
+
+
+def frame(rng: np.random.Generator, sample: Sample) -> Sample:
+    """Black out a margin of up to MARGIN_PX on each side, as padding is black, where no object loses half of itself."""
+    image, ids, classes, _ = sample
+    size = image.shape[0]
+    areas = np.bincount(ids.ravel(), minlength=len(classes) + 1)
+    for _ in range(8):
+        (top, left), (bottom, right) = rng.integers(0, MARGIN_PX + 1, 2), size - rng.integers(0, MARGIN_PX + 1, 2)
+        inside = np.zeros_like(ids)
+        inside[top:bottom, left:right] = 1
+        kept = ids * inside
+        if (np.bincount(kept.ravel(), minlength=len(areas))[1:] >= shapes.MIN_VISIBLE * areas[1:]).all():
+            return image * inside[..., None], kept, classes, shapes.boxes_of(kept, len(classes))
+    return sample
+
+
+def augment(rng: np.random.Generator, data: Dataset, index: int) -> Sample:
     """One scene flipped, transposed, inverted, regraded: image, ids, classes, boxes as in Dataset."""
     image, ids, boxes = data.images[index], data.ids[index], data.boxes[index]
     classes = data.classes[index].astype(np.int32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,17 +16,29 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deploy.model import boxes as bx
-from deploy.model import dataset, network, targets
+from deploy.model import bundled, dataset, network, targets
 from handler import mold
 from handler.contract import AnchorInput
 
-HERE = Path(__file__).parent
-WEIGHTS = HERE / "shapes.weights.h5"
-CURVE = HERE / "learning_curve"  # .csv and .png
+CURVE = "learning_curve"  # .csv and .png
 BATCH = 8
 SIZE = 192
 PROPOSALS = 48
 LOSSES = ("rpn_class", "rpn_box", "class", "box", "mask")
+Row = list[float]  # of the learning curve: step, seconds, running mean of each loss
+
+
+class Stage(NamedTuple):
+    """So many updates, with a learning rate that rises to `rate` in `warmup` of them and falls to 0.5 % of it."""
+
+    steps: int
+    warmup: int
+    rate: float
+    seed: int
+    served: bool  # frames and empty scenes too (see dataset.batches)
+
+
+STAGES = (Stage(7000, 300, 1.2e-3, seed=2, served=False), Stage(2500, 100, 5e-4, seed=3, served=True))
 
 
 class Matched(NamedTuple):
@@ -40,14 +53,14 @@ class Matched(NamedTuple):
 class Trainer:
     """The sub-models, their optimiser and one compiled step."""
 
-    def __init__(self, steps: int) -> None:
-        self.sub = network.parts()
+    def __init__(self, sub: network.Parts, stage: Stage) -> None:
+        self.sub = sub
         self.anchors = bx.to_pixels(tf.constant(training_anchors()), tf.constant([SIZE, SIZE]))
         self.cutoffs = network.Cutoffs(candidates=300, proposals=PROPOSALS)
         models = (self.sub.features, self.sub.rpn, self.sub.box_head, self.sub.mask_head)
         self.variables = [v for model in models for v in model.trainable_variables]
         schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps - 300, alpha=0.005, warmup_target=1.2e-3, warmup_steps=300
+            0.0, stage.steps - stage.warmup, alpha=0.005, warmup_target=stage.rate, warmup_steps=stage.warmup
         )
         self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, global_clipnorm=5.0)
         self.optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -125,26 +138,32 @@ def training_anchors() -> NDArray[np.float32]:
     return found
 
 
-def train(steps: int, scenes: int, work: Path) -> None:
-    """Draw or load the scenes, train, write weights and learning curve; every 500 steps a snapshot in `work`."""
-    keras.utils.set_random_seed(1)
-    data = dataset.load_or_draw(work / "train.npz", 0, scenes, SIZE)
-    trainer = Trainer(steps)
+def train(stages: Sequence[Stage], data: dataset.Dataset, output: Path, history: list[Row]) -> None:
+    """Train through `stages`; after each one write weights and learning curve to the folder `output`.
+
+    With a `history` already, go on from the weights that are there.
+    """
+    sub = network.parts()
+    model = network.join(sub)
+    weights = output / bundled.WEIGHTS.name
+    if history:
+        model.load_weights(weights)
+    for stage in stages:
+        run_stage(Trainer(sub, stage), stage, dataset.batches(data, BATCH, stage.seed, served=stage.served), history)
+        model.save_weights(weights)
+        write_curve(output / CURVE, history)
+
+
+def run_stage(trainer: Trainer, stage: Stage, batches: Iterator[dataset.Sample], history: list[Row]) -> None:
+    """Make the updates of one stage, with a progress bar; every 50 add a row to `history`."""
+    shapes = ((BATCH, SIZE, SIZE, 3), (BATCH, SIZE, SIZE), (BATCH, 24), (BATCH, 24, 4))
     types = (tf.uint8, tf.uint8, tf.int32, tf.float32)
-    feed = tf.data.Dataset.from_generator(
-        lambda: dataset.batches(data, BATCH, seed=2),
-        output_signature=tuple(
-            tf.TensorSpec(shape, dtype)
-            for shape, dtype in zip(
-                ((BATCH, SIZE, SIZE, 3), (BATCH, SIZE, SIZE), (BATCH, 24), (BATCH, 24, 4)), types, strict=True
-            )
-        ),
-    ).prefetch(4)
-    model = network.join(trainer.sub)
-    history: list[list[float]] = []
+    signature = tuple(tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, types, strict=True))
+    feed = tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(4)
+    first, before_s = (int(history[-1][0]), history[-1][1]) if history else (0, 0.0)
     mean = np.zeros(len(LOSSES))
     started = time.monotonic()
-    bar = tqdm(feed.take(steps), total=steps, desc="training", unit="step")
+    bar = tqdm(feed.take(stage.steps), total=stage.steps, desc="training", unit="step")
     for step, batch in enumerate(bar, 1):
         losses = trainer.step(*batch).numpy()
         if not np.isfinite(losses).all():
@@ -153,23 +172,24 @@ def train(steps: int, scenes: int, work: Path) -> None:
             )
         mean += (losses - mean) / min(step, 50)
         if step % 50 == 0:
-            history.append([step, time.monotonic() - started, *mean])
+            history.append([first + step, before_s + time.monotonic() - started, *mean])
             bar.set_postfix(dict(zip(LOSSES, np.round(mean, 3), strict=True)))
-        if step % 500 == 0:
-            model.save_weights(work / "snapshot.weights.h5")
-            write_curve(history)
-    model.save_weights(WEIGHTS)
-    write_curve(history)
 
 
-def write_curve(history: list[list[float]]) -> None:
-    """Write learning_curve.csv (step, seconds, running mean of each loss) and its plot."""
+def read_curve(path: Path) -> list[Row]:
+    """The rows of the learning curve at `path`, which has no suffix."""
+    with path.with_suffix(".csv").open(newline="") as file:
+        return [[float(cell) for cell in row] for row in list(csv.reader(file))[1:]]
+
+
+def write_curve(path: Path, history: list[Row]) -> None:
+    """Write the rows to `path`.csv, and their plot to `path`.png."""
     import matplotlib as mpl  # noqa: PLC0415  (a second of start-up that only the end of training needs)
 
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    with CURVE.with_suffix(".csv").open("w", newline="") as file:
+    with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "seconds", *LOSSES])
         writer.writerows([[int(row[0]), *np.round(row[1:], 4)] for row in history])
@@ -179,18 +199,26 @@ def write_curve(history: list[list[float]]) -> None:
         axes.plot(table[:, 0], table[:, column], label=name)
     axes.set(xlabel="step", ylabel="loss, running mean", yscale="log", title="Training of the bundled model")
     axes.legend()
-    figure.savefig(CURVE.with_suffix(".png"), dpi=110)
+    figure.savefig(path.with_suffix(".png"), dpi=110)
     plt.close(figure)
 
 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m deploy.model.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=7000, help="updates of 8 scenes (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=9000, help="scenes to draw (default %(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for scenes and snapshots")
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=1, help="2 goes on from the weights in --output")
+    parser.add_argument("--shorten", type=int, default=1, help="divide the steps by this, to try something out")
+    parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for the scenes (%(default)s)")
+    parser.add_argument("--output", type=Path, default=bundled.WEIGHTS.parent, help="folder to write to (%(default)s)")
     args = parser.parse_args()
-    train(args.steps, args.scenes, args.work)
+    keras.utils.set_random_seed(1)
+    stages = [
+        stage._replace(steps=stage.steps // args.shorten, warmup=stage.warmup // args.shorten)
+        for stage in STAGES[args.stage - 1 :]
+    ]
+    data = dataset.load_or_draw(args.work / "train.npz", 0, args.scenes, SIZE)
+    train(stages, data, args.output, [] if args.stage == 1 else read_curve(args.output / CURVE))
 
 
 if __name__ == "__main__":

@@ -48,8 +48,11 @@ def test_rows_are_sorted_padded_and_inside(model, size_hw):
     assert ((rows[0, :, :4] >= -edge) & (rows[0, :, :4] <= 1 + edge)).all()
 
 
-def test_an_empty_image_has_no_instances(model):
-    found = run(model, np.full((1, 128, 128, 3), 120, np.uint8))
+def test_nothing_found_is_rows_of_zeros():
+    unreachable = network.join(network.parts(), network.Cutoffs(min_score=1.1))
+    found = run(unreachable, shapes.draw(11).image[None])
+    assert found["mrcnn_detection"].shape == (1, 64, 6)
+    assert found["mrcnn_mask"].shape == (1, 64, 28, 28, 4)
     assert not found["mrcnn_detection"].any()
     assert not found["mrcnn_mask"].any()
 

@@ -67,23 +67,56 @@ def test_boxes_are_tight(seed):
         assert (y1, x1, y2, x2) == expected
 
 
-def test_augmentation_moves_image_mask_and_boxes_together():
-    scenes = [shapes.draw(seed, 64) for seed in range(4)]
-    data = dataset.Dataset(
-        np.stack([scene.image for scene in scenes]),
-        np.stack([scene.ids for scene in scenes]),
-        np.stack([scene.classes for scene in scenes]),
-        np.stack([shapes.boxes_of(scene.ids, shapes.MAX_INSTANCES) for scene in scenes]),
+@pytest.fixture(scope="module")
+def scenes():
+    drawn = [shapes.draw(seed) for seed in range(8)]
+    return dataset.Dataset(
+        np.stack([scene.image for scene in drawn]),
+        np.stack([scene.ids for scene in drawn]),
+        np.stack([scene.classes for scene in drawn]),
+        np.stack([shapes.boxes_of(scene.ids, shapes.MAX_INSTANCES) for scene in drawn]),
     )
+
+
+def test_augmentation_moves_image_mask_and_boxes_together(scenes):
     rng, turned = np.random.default_rng(0), 0
     for _ in range(40):
-        image, ids, classes, boxes = dataset.augment(rng, data, 1)
+        image, ids, classes, boxes = dataset.augment(rng, scenes, 1)
         np.testing.assert_array_equal(boxes, shapes.boxes_of(ids, shapes.MAX_INSTANCES))
-        assert image.shape == (64, 64, 3)
+        assert image.shape == (192, 192, 3)
         assert image.dtype == np.uint8
-        np.testing.assert_array_equal(classes, scenes[1].classes)
-        turned += bool((ids != scenes[1].ids).any())
+        np.testing.assert_array_equal(classes, scenes.classes[1])
+        turned += bool((ids != scenes.ids[1]).any())
     assert turned > 20
+
+
+def test_a_frame_is_black_and_leaves_every_object_half_of_itself(scenes):
+    rng, framed = np.random.default_rng(0), 0
+    for index in range(40):
+        before = dataset.augment(rng, scenes, index % 8)
+        image, ids, classes, boxes = dataset.frame(rng, before)
+        outside = (image != before[0]).any(-1)
+        framed += bool(outside.any())
+        assert not image[outside].any()
+        assert not ids[outside].any()
+        np.testing.assert_array_equal(boxes, shapes.boxes_of(ids, shapes.MAX_INSTANCES))
+        for row in np.flatnonzero(classes):
+            assert 2 * (ids == row + 1).sum() >= (before[1] == row + 1).sum()
+    assert framed > 10
+
+
+def test_an_empty_scene_has_nothing_to_find(scenes):
+    rng = np.random.default_rng(0)
+    sample = dataset.augment(rng, scenes, 1)
+    pictures = []
+    for _ in range(10):
+        image, *truth = dataset.empty(rng, sample)
+        assert (image.shape, image.dtype) == (sample[0].shape, np.uint8)
+        assert [(part.shape, part.dtype, part.any()) for part in truth] == [
+            (part.shape, part.dtype, False) for part in sample[1:]
+        ]
+        pictures.append(image.reshape(-1, 3).std(0).max())
+    assert min(pictures) == 0 < max(pictures)
 
 
 def test_scenes_are_drawn_once_and_read_again(tmp_path):

@@ -1,8 +1,9 @@
 """The published weights keep what the model card says of them."""
 
+import numpy as np
 import pytest
 
-from deploy.model import bundled, coins, dataset, evaluate
+from deploy.model import bundled, coins, dataset, evaluate, network
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,13 @@ def test_coins_of_a_real_photograph(width):
     assert figures["found"] >= 23, figures
     assert figures["false"] <= 1, figures
     assert figures["iou"] >= 0.9, figures
+
+
+@pytest.mark.parametrize("size_hw", [(128, 128), (192, 192), (300, 400), (480, 640)])
+def test_a_blank_picture_has_no_objects(size_hw):
+    model = evaluate.Model(bundled.WEIGHTS, network.Cutoffs().min_score)
+    for grey in (0, 30, 60, 90, 120, 150, 180, 220, 255):
+        assert model.segment(np.full((*size_hw, 3), grey, np.uint8)) == (), grey
 
 
 def test_the_count_can_fail():
