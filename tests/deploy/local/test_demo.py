@@ -38,6 +38,11 @@ def demo(build):
     return run("demo", "--build", build)
 
 
+@pytest.fixture(scope="module")
+def coins_answer(demo, build):
+    return (build / "demo" / "result.json").read_bytes() if demo.returncode == 0 else demo.stderr.encode()
+
+
 @pytest.fixture
 def taken():
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -51,9 +56,9 @@ def instances(answer):
         yield Instance(one["class_id"], one["label"], one["score"], box, one["area"], one["mask"]["counts"])
 
 
-def test_the_demo_finds_the_coins(demo, build):
+def test_the_demo_finds_the_coins(demo, coins_answer):
     assert demo.returncode == 0, demo.stderr
-    answer = json.loads((build / "demo" / "result.json").read_bytes())
+    answer = json.loads(coins_answer)
     assert answer["image"] == {"width": 384, "height": 303}
     found = evaluate.count_coins(tuple(instances(answer)), coins.truth((303, 384)))
     assert found["found"] >= 23, found
@@ -112,7 +117,7 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(build, tmp_path, content
     assert ended.stderr.startswith("demo: the image ")
 
 
-def test_serve_answers_as_the_demo_until_it_is_stopped(demo, build):
+def test_serve_answers_as_the_demo_until_it_is_stopped(coins_answer, build):
     port, grpc_port = free_ports(2)
     command = [sys.executable, "-m", "deploy.local.serve", f"--build={build}", f"--port={port}"]
     with subprocess.Popen(
@@ -131,7 +136,7 @@ def test_serve_answers_as_the_demo_until_it_is_stopped(demo, build):
         finally:
             watchdog.cancel()
             serve.kill()
-    assert answer == (build / "demo" / "result.json").read_bytes()
+    assert answer == coins_answer
     assert (serve.returncode, err) == (0, "")
     assert "serve: stopped" in out
     for closed in (port, grpc_port):

@@ -33,7 +33,7 @@ def closed_port():
 
 
 def run(command, **settings):
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
     environ = {**plain, "PIP_CONFIG_FILE": os.devnull, **settings}
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
