@@ -38,7 +38,9 @@ def decode_image(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
             f"the image must be {', '.join(FORMATS)}, got {len(data)} bytes of another kind"
         ) from error
     except BROKEN as error:
-        raise BadRequest(f"the image is broken or truncated: {type(error).__name__}") from error
+        raise BadRequest(
+            f"the image must be whole, got one that is broken or truncated: {str(error) or type(error).__name__}"
+        ) from error
 
 
 def _pixels(image: Image.Image, max_pixels: int) -> npt.NDArray[np.uint8]:
