@@ -1,10 +1,11 @@
 """HTTP on one side, bytes and Options on the other: routes, bodies, answers and errors."""
 
+import io
 import logging
 import re
 import uuid
 from collections.abc import Callable
-from typing import Protocol
+from typing import IO, Protocol
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -57,7 +58,8 @@ def handle(request: flask.Request, service: Service, max_body_bytes: int) -> fla
     """Return the answer to any request; every failure is a problem+json with the request's id."""
     request_id = _request_id(request)
     try:
-        response = _route(request, service, max_body_bytes)
+        body = read_body(request, max_body_bytes)
+        response = _route(request, body, service)
     except SegmentError as error:
         reason = f" ({error.reason})" if isinstance(error, BackendError) and error.reason else ""
         logger.warning("%s: %d %s%s", request_id, error.status, error.detail, reason)
@@ -69,7 +71,38 @@ def handle(request: flask.Request, service: Service, max_body_bytes: int) -> fla
     return response
 
 
-def _route(request: flask.Request, service: Service, max_body_bytes: int) -> flask.Response:
+def read_body(request: flask.Request, max_body_bytes: int) -> bytes:
+    """Return the whole body. Raises BadRequest where it breaks off, ImageTooLarge over ``max_body_bytes``.
+
+    The request has a copy of it from then on: functions-framework reads what is left after every answer, however much
+    that is. Of too long a body as much again is read and thrown away, as a client that is not yet done sending may miss
+    an answer.
+    """
+    stream, length = request.stream, request.content_length
+    request.stream = io.BytesIO()
+    try:
+        body = _take(stream, max_body_bytes + 1)
+        if len(body) > max_body_bytes:
+            _take(stream, max_body_bytes)
+            raise ImageTooLarge(f"the body must be at most {max_body_bytes} bytes, got {length or 'more'}")
+    except (OSError, HTTPException) as error:
+        raise BadRequest("the body must be as long as declared, or in whole chunks, got one that breaks off") from error
+    if length is not None and len(body) < length:
+        raise BadRequest(f"the body must be {length} bytes as declared, got {len(body)}")
+    request.stream = io.BytesIO(body)
+    return body
+
+
+def _take(stream: IO[bytes], size: int) -> bytes:
+    """Return the next ``size`` bytes, fewer where the stream ends."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, CHUNK_BYTES))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _route(request: flask.Request, body: bytes, service: Service) -> flask.Response:
     pages: dict[str, Callable[[], bytes]] = {
         "/": lambda: formats.plain_json(INDEX),
         "/health": lambda: formats.plain_json({"status": "ok"}),
@@ -84,17 +117,13 @@ def _route(request: flask.Request, service: Service, max_body_bytes: int) -> fla
     if request.method != "POST" or (page is not None and request.path != "/"):
         allowed = "POST" if page is None else "GET, HEAD, POST" if request.path == "/" else "GET, HEAD"
         raise MethodNotAllowed(f"the method must be one of {allowed}, got {request.method}", allowed)
-    data, options = read_request(request, max_body_bytes)
+    data, options = read_request(request, body)
     return _answer(service.segment(data, options), service.model)
 
 
-def read_request(request: flask.Request, max_body_bytes: int) -> tuple[bytes, Options]:
-    """Return the encoded image and the options of a POST.
-
-    Raises BadRequest, UnsupportedMedia, or ImageTooLarge for a body over ``max_body_bytes``.
-    """
+def read_request(request: flask.Request, body: bytes) -> tuple[bytes, Options]:
+    """Return the encoded image and the options of a POST. Raises BadRequest or UnsupportedMedia."""
     pairs = list(request.args.items(multi=True))
-    body = _body(request, max_body_bytes)
     if request.mimetype == "application/json":
         raise UnsupportedMedia("the body must be an image or multipart/form-data, got application/json")
     if request.mimetype == "multipart/form-data":
@@ -103,25 +132,9 @@ def read_request(request: flask.Request, max_body_bytes: int) -> tuple[bytes, Op
     return body, parse_options(pairs)
 
 
-def _body(request: flask.Request, max_body_bytes: int) -> bytes:
-    """Return the whole body. functions-framework reads what is left after us, so too much is read and thrown away."""
-    length = request.content_length
-    if length is None and request.mimetype == "multipart/form-data":
-        raise BadRequest("a multipart body must have a Content-Length, got none")
-    if length is not None and length <= max_body_bytes:
-        try:
-            return request.get_data(cache=True)
-        except HTTPException as error:
-            raise BadRequest(f"the body must be {length} bytes as declared, got fewer") from error
-    body = b"" if length is not None else request.stream.read(max_body_bytes + 1)
-    if length is None and len(body) <= max_body_bytes:
-        return body
-    while request.stream.read(CHUNK_BYTES):
-        pass
-    raise ImageTooLarge(f"the body must be at most {max_body_bytes} bytes, got {length or 'more'}")
-
-
 def _multipart(request: flask.Request) -> tuple[bytes, list[tuple[str, str]]]:
+    if not request.mimetype_params.get("boundary"):
+        raise BadRequest("multipart/form-data must name its boundary in Content-Type, got none")
     try:
         files = list(request.files.items(multi=True))
         fields = list(request.form.items(multi=True))

@@ -109,6 +109,7 @@ def test_no_instances_is_an_answer(http, backend):
         ("max_instances=1001", "'1001'"),
         ("classes=dog", "circle, square"),
         ("classes=", "classes"),
+        ("classes=" + "9" * 5000, "circle, square"),
         ("classes=[", "classes"),
         ("mask=polygon", "rle, none, got 'polygon'"),
         ("format=coco", "instances, got 'coco'"),
@@ -128,11 +129,25 @@ def test_bad_options_are_named(http, query, named):
         (png()[:2000], "image/png", 400),
         (b"{}", "application/json", 415),
         (b"x", "multipart/form-data", 400),
+        (b"x", "multipart/form-data; boundary=x", 400),
         (b"x" * 100_001, "image/png", 413),
     ],
 )
 def test_bad_bodies(http, body, content_type, status):
     problem(http.post("/", data=body, content_type=content_type), status)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/health"), ("PUT", "/"), ("GET", "/model")])
+def test_a_body_too_long_is_refused_everywhere_and_not_read_to_its_end(http, method, path):
+    body = io.BytesIO(bytes(10_000_000))
+    answer = http.open(path, method=method, input_stream=body, content_length=10_000_000)
+    assert "at most 100000 bytes, got 10000000" in problem(answer, 413)
+    assert body.tell() < 1_000_000
+
+
+def test_a_body_that_breaks_off(http):
+    answer = http.post("/", input_stream=io.BytesIO(png()[:500]), content_length=1000)
+    problem(answer, 400)
 
 
 def test_routes(http):
