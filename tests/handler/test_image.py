@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from handler.errors import BadRequest, ClientError, ImageTooLarge, UnsupportedMedia
 from handler.image import decode_image
@@ -27,11 +27,30 @@ def test_png_and_lossless_webp_are_exact():
         assert np.array_equal(decoded, PHOTO)
 
 
-def test_exif_orientation_is_applied():
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied(orientation):
     exif = Image.Exif()
-    exif[274] = 6  # turn by 90 degrees clockwise to see it upright
-    decoded = decode_image(encode(Image.fromarray(PHOTO), exif=exif), CAP)
-    assert np.array_equal(decoded, np.rot90(PHOTO, -1))
+    exif[274] = orientation
+    data = encode(Image.fromarray(PHOTO), exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode_image(data, CAP), np.asarray(expected))
+
+
+def test_other_tags_of_the_wrong_type_do_not_matter():
+    exif = Image.Exif()
+    exif[274], exif[282] = 6, 72.0
+    data = bytearray(encode(Image.fromarray(PHOTO), "JPEG", exif=exif))
+    rational = data.index(b"\x01\x1a\x00\x05")  # XResolution, as a fraction
+    data[rational + 3] = 2  # as text
+    assert decode_image(bytes(data), CAP).shape == (30, 40, 3)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused():
+    data = encode(Image.fromarray(PHOTO), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    with pytest.raises(BadRequest, match="at most 100 scans, got 10"):
+        decode_image(data[:-2] + data[start:-2] * 1000 + data[-2:], CAP)
+    assert decode_image(data, CAP).shape == PHOTO.shape
 
 
 @pytest.mark.parametrize(
