@@ -7,7 +7,7 @@ Quantization is affine, as in TensorFlow Lite: ``real = scale * (code - zero_poi
 """
 
 import math
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -17,6 +17,7 @@ CONTRACT_SIGNATURE = "segment_contract"
 CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; its values do not matter
 CONTRACT_OUTPUT = "contract"  # its output, string [n], each the same JSON
 SCHEMA = 1
+MAX_SCALE = 1000
 
 INT8_MIN, INT8_MAX = -128, 127
 
@@ -111,8 +112,8 @@ class Resize(_Part, frozen=True, kw_only=True):
         aligned = self.mode == "square" or self.max_dim % 64 == 0
         _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
         _expect(0 <= self.min_dim <= self.max_dim, "resize.min_dim must be in 0..max_dim", self.min_dim)
-        usable = math.isfinite(self.min_scale) and self.min_scale >= 0
-        _expect(usable, "resize.min_scale must be 0 or a positive number", self.min_scale)
+        usable = 0 <= self.min_scale <= MAX_SCALE
+        _expect(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
 
 
 class MetaInput(_Part, frozen=True, kw_only=True):
@@ -189,8 +190,3 @@ class ModelContract(_Part, frozen=True, kw_only=True):
             return msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ContractViolation(f"the model's contract cannot be read: {error}") from error
-
-    def to_builtins(self) -> dict[str, Any]:
-        """Return the contract as plain JSON values."""
-        built: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        return built

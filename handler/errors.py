@@ -80,7 +80,11 @@ class ContractViolation(BackendError):  # noqa: N818
 
 
 class VersionChanged(ContractViolation):
-    """Another version of the model answered than the one whose contract is known."""
+    """Another version of the model answered, ``version``, than the one that was expected to."""
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class ModelUnavailable(BackendError):  # noqa: N818

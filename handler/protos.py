@@ -67,6 +67,20 @@ DT_INT8: int = _types.DT_INT8
 DT_STRING: int = _types.DT_STRING
 
 
+def dtype_name(code: int) -> str:
+    """Return NumPy's name for a DataType, such as float32, or ``type N`` for one that protobuf does not know."""
+    if code not in DataType.values():
+        return f"type {code}"
+    name: str = DataType.Name(code).removeprefix("DT_").lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def state_name(code: int) -> str:
+    """Return the name of a model version's state, such as LOADING, or ``state N`` for one that is not known."""
+    states = ModelVersionStatus.State
+    return str(states.Name(code)) if code in states.values() else f"state {code}"
+
+
 def _raw_predict_response() -> Any:
     """Build the message type: field numbers as in tensor.proto, tensor_shape.proto, model.proto and predict.proto."""
     kind = descriptor_pb2.FieldDescriptorProto

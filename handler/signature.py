@@ -87,7 +87,7 @@ def _rank(info: Any) -> int | None:
 
 def _describe(info: Any) -> str:
     dims = "?" if info.tensor_shape.unknown_rank else ", ".join(str(dim.size) for dim in info.tensor_shape.dim)
-    return f"{protos.DataType.Name(info.dtype).removeprefix('DT_').lower()} [{dims}]"
+    return f"{protos.dtype_name(info.dtype)} [{dims}]"
 
 
 def _listing(infos: dict[str, Any]) -> str:

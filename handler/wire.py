@@ -18,8 +18,7 @@ from handler import protos
 from handler.errors import ContractViolation, VersionChanged
 
 Array = npt.NDArray[Any]
-NEGATIVE_VARINT_BYTES = 10
-MAX_VALUES = 1 << 30  # a shape that promises more is a lie or more than a process holds
+MAX_VARINT_BYTES = 10  # 64 bits, 7 a byte; a negative int8 always takes them all
 _NUMPY: dict[int, np.dtype[Any]] = {
     protos.DT_FLOAT: np.dtype(np.float32),
     protos.DT_INT8: np.dtype(np.int8),
@@ -49,10 +48,18 @@ class Answer:
     version: int
 
 
-def encode_request(model: str, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()) -> bytes:
-    """Return a PredictRequest for the model's latest version; ``outputs`` names the tensors wanted, () all."""
+def encode_request(
+    model: str,
+    signature: str,
+    inputs: Mapping[str, Array],
+    outputs: tuple[str, ...] = (),
+    version: int | None = None,
+) -> bytes:
+    """Return a PredictRequest; ``outputs`` names the tensors wanted, () all; ``version`` None is the latest."""
     request = protos.PredictRequest()
     request.model_spec.name = model
+    if version is not None:
+        request.model_spec.version.value = version
     request.model_spec.signature_name = signature
     request.output_filter.extend(outputs)
     for name, array in inputs.items():
@@ -72,14 +79,15 @@ def decode_response(response: bytes, expected: tuple[Expected, ...], version: in
     VersionChanged, before any of that, where another version answered.
     """
     message = _parse(response)
-    if version not in (None, message.model_spec.version.value):
-        raise VersionChanged(f"model version {version} must answer, got version {message.model_spec.version.value}")
+    answered = message.model_spec.version.value
+    if version not in (None, answered):
+        raise VersionChanged(f"model version {version} must answer, got version {answered}", answered)
     outputs = {}
     for want in expected:
         if want.name not in message.outputs:
             raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
         outputs[want.name] = _array(message.outputs[want.name], want, response)
-    return Answer(outputs, message.model_spec.version.value)
+    return Answer(outputs, answered)
 
 
 def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
@@ -99,7 +107,7 @@ def _first_string(content: bytes, count: int) -> bytes | None:
     """Return the first of ``count`` strings in a tensor's content: all lengths as varints, then all the bytes."""
     data = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(data < 0x80)[:count]
-    if len(ends) < count:
+    if len(ends) < count or ends[0] >= MAX_VARINT_BYTES:
         return None
     length = sum(int(byte & 0x7F) << (7 * place) for place, byte in enumerate(data[: ends[0] + 1]))
     start = int(ends[-1]) + 1
@@ -126,16 +134,12 @@ def _array(tensor: Any, want: Expected, response: bytes) -> Array:
     ):
         raise ContractViolation(f"{want}, got {_describe(tensor)}")
     count = math.prod(shape)
-    if count > MAX_VALUES:
-        raise ContractViolation(f"{want} of at most {MAX_VALUES} values, got {_describe(tensor)}")
     values = _values(tensor, dtype, count)
     if values is None or (len(values) != count and not tensor.tensor_content):
         values = _values_by_protobuf(response, want.name, dtype)
-    if values is None or len(values) not in (count, 1) or (len(values) == 1 and count == 0):
+    if values is None or len(values) != count:
         got = "values out of range" if values is None else f"{len(values)} values"
         raise ContractViolation(f"{want}, got {_describe(tensor)} with {got}")
-    if len(values) != count:
-        return np.full(shape, values[0], dtype)  # TensorProto repeats its last value: one stands for all
     shaped: Array = values.reshape(shape)
     return shaped
 
@@ -169,7 +173,7 @@ def _int8_varints(run: bytes) -> npt.NDArray[np.int8] | None:
         return None
     lengths = np.diff(ends, prepend=-1)
     firsts = data[ends - (lengths - 1)]
-    negative = lengths == NEGATIVE_VARINT_BYTES
+    negative = lengths == MAX_VARINT_BYTES
     ones = 8 * np.count_nonzero(negative) + np.count_nonzero(firsts == 0xFF)  # a last byte is never 0xFF
     plain = bool((negative | (lengths == 1)).all() and (data[ends[negative]] == 1).all())
     if not plain or np.count_nonzero(data == 0xFF) != ones:
@@ -194,8 +198,4 @@ def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Arr
 def _describe(tensor: Any) -> str:
     if tensor is None:
         return "none of that name"
-    known = protos.DataType.values()
-    name = protos.DataType.Name(tensor.dtype) if tensor.dtype in known else f"type {tensor.dtype}"
-    plain = {"float": "float32"}.get(name.removeprefix("DT_").lower(), name.removeprefix("DT_").lower())
-    dims = ", ".join(str(dim.size) for dim in tensor.tensor_shape.dim)
-    return f"{plain} [{dims}]"
+    return f"{protos.dtype_name(tensor.dtype)} [{', '.join(str(dim.size) for dim in tensor.tensor_shape.dim)}]"

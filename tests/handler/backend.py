@@ -59,6 +59,7 @@ class Backend:
         self.calls = []
         self.signatures = {}
         self.available = True
+        self.raw_status = None
         self.lock = threading.Lock()
 
     def predict(self, request, context):
@@ -66,6 +67,7 @@ class Backend:
             self.calls.append(request.model_spec.signature_name)
             if self.errors and request.model_spec.signature_name != CONTRACT_SIGNATURE:
                 context.abort(*self.errors.pop(0))
+        self._check_version(request, context)
         response = protos.PredictResponse()
         response.model_spec.version.value = self.version
         if request.model_spec.signature_name == CONTRACT_SIGNATURE:
@@ -82,8 +84,15 @@ class Backend:
             fill(response.outputs[name], array)
         return response
 
+    def _check_version(self, request, context):
+        spec = request.model_spec
+        if spec.HasField("version") and spec.version.value != self.version:
+            details = f"Servable not found for request: Specific({spec.name}, {spec.version.value})"
+            context.abort(grpc.StatusCode.NOT_FOUND, details)
+
     def metadata(self, request, context):
         self.calls.append("metadata")
+        self._check_version(request, context)
         response = protos.GetModelMetadataResponse()
         response.model_spec.version.value = self.version
         signatures = protos.SignatureDefMap()
@@ -93,10 +102,16 @@ class Backend:
         return response
 
     def status(self, request, context):
+        if self.raw_status is not None:
+            return self.raw_status
         response = protos.GetModelStatusResponse()
         state = protos.ModelVersionStatus.AVAILABLE if self.available else protos.ModelVersionStatus.LOADING
         response.model_version_status.add(version=self.version, state=state)
         return response
+
+
+def as_bytes(answer):
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 @contextmanager
@@ -111,7 +126,7 @@ def serve(backend):
     for service in {path.split("/")[1] for path in routes}:
         methods = {
             path.split("/")[2]: grpc.unary_unary_rpc_method_handler(
-                answer, request_deserializer=kind.FromString, response_serializer=lambda m: m.SerializeToString()
+                answer, request_deserializer=kind.FromString, response_serializer=as_bytes
             )
             for path, (answer, kind) in routes.items()
             if path.split("/")[1] == service

@@ -1,5 +1,6 @@
 """The function against the development stand-in for TensorFlow Serving, with a real SavedModel, on both wire forms."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def http(request, base_path, monkeypatch):
 
 
 def test_a_real_model_answers(http):
-    assert http.get("/model").json["contract"] == BOUNDARY.to_builtins()
+    assert http.get("/model").json["contract"] == json.loads(BOUNDARY.to_json())
     answer = http.post("/", data=png())
     assert answer.status_code == 200, answer.text
     (instance,) = answer.json["instances"]

@@ -4,7 +4,7 @@ import grpc
 import numpy as np
 import pytest
 
-from handler import errors, protos
+from handler import errors, protos, serving
 from handler.config import Config
 from handler.contract import ModelContract
 from handler.serving import ModelClient, translate
@@ -57,6 +57,10 @@ def predict(client):
     return client.run(lambda contract, predict: (contract, predict(IMAGE, WANT)))
 
 
+def relabelled(label):
+    return BOUNDARY.to_json().replace("circle", label)
+
+
 def test_every_status_has_an_error():
     assert {code.name for code in grpc.StatusCode} == set(STATUSES)
     for code in grpc.StatusCode:
@@ -99,10 +103,35 @@ def test_a_new_version_that_refuses_old_inputs_is_asked_again(client, backend):
 def test_a_version_that_keeps_changing_gives_up(client, backend):
     def work(contract, predict):
         backend.version += 1
+        backend.contract = relabelled(f"v{backend.version}")
         return predict(IMAGE, WANT)
 
-    with pytest.raises(errors.ModelUnavailable, match="keeps changing"):
+    with pytest.raises(errors.ModelUnavailable):
         client.run(work)
+
+
+def test_another_contract_under_the_same_version_is_read(client, backend):
+    predict(client)
+    backend.contract = relabelled("ring")
+    backend.errors = [(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match signature")]
+    assert predict(client)[0].labels[1] == "ring"
+
+
+@pytest.mark.parametrize("labels", [("circle", "circle"), ("old", "new")])
+def test_replicas_may_serve_different_versions(labels):
+    replicas = [Backend(), Backend()]
+    for version, (replica, label) in enumerate(zip(replicas, labels, strict=True), 1):
+        replica.version, replica.contract = version, relabelled(label)
+    with serve(replicas[0]) as first, serve(replicas[1]) as second:
+        client = ModelClient(f"ipv4:{first},{second}", "shapes", 5.0, derive)
+        seen = set()
+        for _ in range(30):
+            contract, answer = predict(client)
+            assert contract.labels[1] == labels[answer.version - 1]
+            seen.add(answer.version)
+        client.close()
+    assert seen == {1, 2}
+    assert sum(replica.calls.count("segment_contract") for replica in replicas) < 10
 
 
 def test_a_contract_violation_is_not_repeated(client, backend):
@@ -128,14 +157,33 @@ def test_a_message_over_a_limit_is_not_retried(client, backend):
     assert len(backend.errors) == 1
 
 
-def test_the_deadline_covers_the_retries(backend):
+def test_the_deadline_covers_the_retries(backend, monkeypatch):
+    monkeypatch.setattr(serving, "RETRY_WAIT_S", 10.0)
     backend.errors = [BUSY] * 50
     with serve(backend) as address:
         client = ModelClient(address, "shapes", 0.3, derive)
         start = time.monotonic()
         with pytest.raises(errors.ModelUnavailable, match="busy"):
             predict(client)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4
+        client.close()
+
+
+def test_the_deadline_covers_the_calls_of_a_request(backend):
+    answer = backend.predict
+
+    def slow(request, context):
+        time.sleep(0.4)
+        backend.version += request.model_spec.signature_name != "segment_contract"
+        backend.contract = relabelled(f"v{backend.version}")
+        request.model_spec.ClearField("version")
+        return answer(request, context)
+
+    backend.predict = slow
+    with serve(backend) as address:
+        client = ModelClient(address, "shapes", 1.0, derive)
+        with pytest.raises(errors.ModelTimeout):
+            predict(client)
         client.close()
 
 
@@ -170,6 +218,15 @@ def test_ready(client, backend):
     assert client.ready() == 1
     backend.available = False
     with pytest.raises(errors.ModelUnavailable, match="LOADING"):
+        client.ready()
+
+
+def test_ready_of_a_stranger(client, backend):
+    backend.raw_status = b"\xff"
+    with pytest.raises(errors.ContractViolation, match="GetModelStatusResponse, got 1 other bytes"):
+        client.ready()
+    backend.raw_status = b"\x0a\x04\x08\x01\x10\x63"
+    with pytest.raises(errors.ModelUnavailable, match="state 99"):
         client.ready()
 
 
@@ -210,7 +267,10 @@ def test_a_stranger_is_named(client, backend):
     definition.inputs["x"].dtype = protos.DT_FLOAT
     definition.outputs["y"].dtype = protos.DT_FLOAT
     backend.contract, backend.signatures = None, {"serving_default": definition}
-    with pytest.raises(errors.ContractViolation, match=r"got inputs x float \[\] and outputs y float \[\]"):
+    with pytest.raises(errors.ContractViolation, match=r"got inputs x float32 \[\] and outputs y float32 \[\]"):
+        client.served()
+    definition.inputs["x"].dtype = 999
+    with pytest.raises(errors.ContractViolation, match="x type 999"):
         client.served()
     backend.signatures = {"other": definition}
     with pytest.raises(errors.ContractViolation, match="must have a signature serving_default, got other"):
