@@ -4,8 +4,9 @@ Sizes are (height, width) in pixels, boxes y1, x1, y2, x2 with y2, x2 exclusive.
 Matterport's normalised boxes divide by size - 1 and shift the exclusive corner by one: ``(b - [0, 0, 1, 1]) / [H-1,
 W-1, H-1, W-1]``. Source: matterport/Mask_RCNN, mrcnn/utils.py and mrcnn/model.py.
 
-One departure: upstream resizes against a black border, which darkens the outermost pixels of an enlarged image; here
-the edge pixel is repeated.
+Two departures. Upstream resizes against a black border, which darkens the outermost pixels of an enlarged image; here
+the edge pixel is repeated. Upstream ignores the longest side in mode ``pad64``; here it is a limit in every mode, or a
+panorama would become a tensor of any size.
 """
 
 import functools

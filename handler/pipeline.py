@@ -20,6 +20,9 @@ Array = npt.NDArray[Any]
 Predict = Callable[[Mapping[str, Array], tuple[Expected, ...]], Answer]
 
 
+MAX_ID_DIGITS = 9
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the client asked for; ``classes`` are labels or ids, () is all; ``mask`` is ``rle`` or ``none``."""
@@ -113,12 +116,16 @@ def class_ids(classes: tuple[str, ...], contract: ModelContract) -> frozenset[in
     """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
     if not classes:
         return None
-    ids = {label: key for key, label in contract.labels.items()}
+    wanted: set[int] = set()
     for name in classes:
-        if name not in ids and not (name.isascii() and name.isdigit() and int(name) > 0):
-            known = ", ".join(ids) or "ids only, as the model names no classes"
+        ids = {key for key, label in contract.labels.items() if label == name}
+        if not ids and name.isascii() and name.isdigit() and 0 < len(name) <= MAX_ID_DIGITS and int(name) > 0:
+            ids = {int(name)}
+        if not ids:
+            known = ", ".join(contract.labels.values()) or "ids only, as the model names no classes"
             raise BadRequest(f"classes must be labels ({known}) or ids from 1, got {name!r}")
-    return frozenset(ids[name] if name in ids else int(name) for name in classes)
+        wanted |= ids
+    return frozenset(wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,12 @@ def test_a_list_without_an_end_is_read_whole():
     assert len(run(outputs).instances) == 5
 
 
+def test_a_label_of_two_classes_is_both():
+    contract = ModelContract.from_json(BOUNDARY.to_json().replace("square", "circle"))
+    found = run(two_objects(), contract, classes=("circle",)).instances
+    assert {instance.class_id for instance in found} == {1, 2}
+
+
 def test_boxes_outside_are_dropped_and_do_not_count():
     outputs = two_objects()
     outputs["mrcnn_detection"][0, 1, :4] = [2, 2, 3, 3]
