@@ -6,7 +6,8 @@ image      bytes -> RGB uint8 [H, W, 3]
 mold       image -> model frame and window; boxes -> image pixels
 quantize   real values -> int8 codes; int8 codes -> float32
 wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types)
-serving    the gRPC client: channel, deadline, retries, status codes -> errors
+serving    the client of one model: its contract, its versions, Predict
+channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors
 masks      float mask and box -> run-length encoding over the image
 formats    instances -> the JSON shapes that clients read
 pipeline   the story, a stage a line, with the transport as a callable

@@ -1,32 +1,25 @@
-"""The gRPC client of TensorFlow Serving: one channel a process, deadlines, retries, and status codes into errors.
-
-Two retries, for two reasons. UNAVAILABLE is retried by gRPC itself, though for requests over 256 KiB only once
-the retry buffer is raised. RESOURCE_EXHAUSTED means a busy server only when its message says so (otherwise a
-message over a size limit, which no retry mends), so that one is retried here.
+"""The client of one model on TensorFlow Serving: its contract, its versions, Predict.
 
 A contract belongs to a version, and every answer names its version. While versions change, replicas may serve different
 ones. Where another version answers than the one whose contract is in force, its contract decides: the same one, and the
 answer is good; another, and the request is done anew, for that version by number.
 """
 
-import json
 import logging
-import os
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from handler import protos, wire
+from handler.channel import Channel
 from handler.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE, ModelContract
-from handler.errors import BackendError, ContractViolation, ModelTimeout, ModelUnavailable, VersionChanged
+from handler.errors import ContractViolation, ModelUnavailable, VersionChanged
 
 R = TypeVar("R")
 Array = npt.NDArray[Any]
@@ -36,35 +29,9 @@ logger = logging.getLogger("segment.serving")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-BUSY = "Server Threadpool Exhausted"
 NO_SIGNATURE = "Serving signature key"
-ATTEMPTS = 5
-RETRY_WAIT_S = 0.05  # doubles: 0.05, 0.1, 0.2, 0.4
 VERSION_ATTEMPTS = 3
 VERSIONS_KEPT = 4
-RETRY_BUFFER_BYTES = 64 << 20
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
-    ("grpc.max_reconnect_backoff_ms", 2000),  # by default a server that comes back is not noticed for up to 2 minutes
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +51,10 @@ class ModelClient:
 
     def __init__(self, address: str, model: str, deadline_s: float, derive: Callable[[bytes], ModelContract]) -> None:
         self.model = model
-        self._address = address
+        self._channel = Channel(address, model)
         self._deadline_s = deadline_s
         self._derive = derive
         self._lock = threading.Lock()
-        self._channel: Any = None
-        self._owner_pid: int | None = None
         self._served: Served | None = None
         self._contracts: dict[int, ModelContract] = {}  # by version
 
@@ -117,7 +82,7 @@ class ModelClient:
         """Return the highest version the server has AVAILABLE; raises ModelUnavailable where there is none."""
         request = protos.GetModelStatusRequest()
         request.model_spec.name = self.model
-        response = self._call(STATUS, request.SerializeToString(), self._end_s())
+        response = self._channel.call(STATUS, request.SerializeToString(), self._end_s())
         try:
             answer = protos.GetModelStatusResponse.FromString(response)
         except DecodeError as error:
@@ -132,10 +97,9 @@ class ModelClient:
 
     def close(self) -> None:
         """Close the channel; the next call opens another."""
+        self._channel.close()
         with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-            self._channel = self._served = None
+            self._served = None
             self._contracts.clear()
 
     def _end_s(self) -> float:
@@ -146,7 +110,7 @@ class ModelClient:
             names = tuple(want.name for want in expected)
             version = served.version if by_number else None
             request = wire.encode_request(self.model, served.contract.signature, inputs, names, version)
-            response = self._call(PREDICT, request, end_s, by_number)
+            response = self._channel.call(PREDICT, request, end_s, by_number)
             try:
                 return wire.decode_response(response, expected, served.version)
             except VersionChanged as change:
@@ -180,7 +144,7 @@ class ModelClient:
         query = {CONTRACT_QUERY: np.zeros(1, np.int8)}
         request = wire.encode_request(self.model, CONTRACT_SIGNATURE, query, (CONTRACT_OUTPUT,), version)
         try:
-            response = self._call(PREDICT, request, end_s, version is not None)
+            response = self._channel.call(PREDICT, request, end_s, version is not None)
         except ContractViolation as error:
             if NO_SIGNATURE in error.reason:
                 return None
@@ -193,56 +157,6 @@ class ModelClient:
         request.model_spec.name = self.model
         if version is not None:
             request.model_spec.version.value = version
-        response = self._call(METADATA, request.SerializeToString(), end_s, version is not None)
+        response = self._channel.call(METADATA, request.SerializeToString(), end_s, version is not None)
         contract = self._derive(response)
         return Served(contract, protos.GetModelMetadataResponse.FromString(response).model_spec.version.value)
-
-    def _call(self, method: str, request: bytes, end_s: float, by_number: bool = False) -> bytes:
-        """Return the answer's bytes; raises the BackendError that :func:`translate` names.
-
-        ``by_number``: the request names a version, so that NOT_FOUND is worth a retry: another replica may have it.
-        """
-        call = self._open().unary_unary(method)
-        for attempt in range(ATTEMPTS):
-            try:
-                answer: bytes = call(request, timeout=max(0.001, end_s - time.monotonic()))
-            except grpc.RpcError as error:
-                wait_s = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
-                last = attempt == ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
-                elsewhere = by_number and error.code() == grpc.StatusCode.NOT_FOUND
-                if last or not (elsewhere or is_busy(error.code(), error.details())):
-                    raise translate(error.code(), error.details(), self.model) from error
-                time.sleep(wait_s)
-            else:
-                return answer
-        raise AssertionError("the last attempt returns or raises")
-
-    def _open(self) -> Any:
-        """Return this process's channel; one inherited through a fork does not work and is left behind."""
-        with self._lock:
-            if self._channel is None or self._owner_pid != os.getpid():
-                self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-                self._owner_pid = os.getpid()
-            return self._channel
-
-
-def is_busy(code: Any, details: str | None) -> bool:
-    """Tell a server short of threads from a message over a size limit: both are RESOURCE_EXHAUSTED."""
-    return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
-
-
-def translate(code: Any, details: str | None, model: str) -> BackendError:
-    """Return the error for a gRPC status. ``details`` decides, and is kept as the reason, but never told to clients."""
-    codes = grpc.StatusCode
-    reason = f"{code.name}: {details}"
-    if code == codes.UNAVAILABLE:
-        return ModelUnavailable("the model server cannot be reached", reason)
-    if is_busy(code, details):
-        return ModelUnavailable("the model server is busy", reason)
-    if code == codes.NOT_FOUND:
-        return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
-    if code == codes.DEADLINE_EXCEEDED:
-        return ModelTimeout("the model server did not answer within the deadline", reason)
-    if code in (codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION):
-        return ContractViolation(f"model {model!r} must accept what its contract says, got {code.name}", reason)
-    return BackendError(f"the model server must answer OK, got {code.name}", reason)

@@ -16,13 +16,14 @@ ALLOWED = {
     "wire": {"protos", "errors"},
     "signature": {"protos", "contract", "errors"},
     "pipeline": {"contract", "errors", "image", "mold", "quantize", "masks", "wire"},
-    "serving": {"contract", "errors", "protos", "wire"},
+    "channel": {"errors"},
+    "serving": {"channel", "contract", "errors", "protos", "wire"},
     "formats": {"contract", "errors", "pipeline"},
     "options": {"errors", "pipeline"},
     "web": {"contract", "errors", "formats", "options", "pipeline"},
     "__init__": set(),
 }
-OUTSIDE = {"flask": {"web"}, "werkzeug": {"web"}, "grpc": {"serving"}, "PIL": {"image", "mold"}}
+OUTSIDE = {"flask": {"web"}, "werkzeug": {"web"}, "grpc": {"channel"}, "PIL": {"image", "mold"}}
 
 
 def imports(path):

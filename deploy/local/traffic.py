@@ -14,13 +14,15 @@ from deploy.local.processes import RunError
 from deploy.local.tables import table
 from deploy.model import bundled
 from handler import pipeline, wire
+from handler.channel import CHANNEL_OPTIONS
+from handler.config import Config
 from handler.contract import ModelContract
-from handler.serving import CHANNEL_OPTIONS, PREDICT, ModelClient
+from handler.serving import PREDICT, ModelClient
 from handler.signature import contract_from_metadata
 
 DEADLINE_S = 60.0
 REPEATS = 5
-MAX_PIXELS = 1 << 26
+MAX_PIXELS = Config.from_environ({}).max_pixels  # as the function that is started
 Array = npt.NDArray[Any]
 
 

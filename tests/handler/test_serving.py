@@ -4,10 +4,11 @@ import grpc
 import numpy as np
 import pytest
 
-from handler import errors, protos, serving
+from handler import channel, errors, protos
+from handler.channel import translate
 from handler.config import Config
 from handler.contract import ModelContract
-from handler.serving import ModelClient, translate
+from handler.serving import ModelClient
 from handler.signature import contract_from_metadata
 from handler.wire import Expected
 from tests.handler.backend import BOUNDARY, Backend, serve
@@ -158,7 +159,7 @@ def test_a_message_over_a_limit_is_not_retried(client, backend):
 
 
 def test_the_deadline_covers_the_retries(backend, monkeypatch):
-    monkeypatch.setattr(serving, "RETRY_WAIT_S", 10.0)
+    monkeypatch.setattr(channel, "RETRY_WAIT_S", 10.0)
     backend.errors = [BUSY] * 50
     with serve(backend) as address:
         client = ModelClient(address, "shapes", 0.3, derive)
