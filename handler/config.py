@@ -1,6 +1,7 @@
 """Settings, read once from the environment and then passed on; every one has a default."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -9,6 +10,7 @@ from handler.contract import AnchorInput, MatterportSettings, Resize
 from handler.errors import ConfigError, ContractViolation
 
 T = TypeVar("T")
+ADDRESS = re.compile(r"[^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+")
 MATTERPORT_MEAN = (123.7, 116.8, 103.9)
 
 
@@ -28,7 +30,7 @@ class Config:
         """Read the settings; raises ConfigError that names the variable, what it must be and what it is."""
         read = _Reader(environ)
         return cls(
-            address=read.text("TF_SERVING_ADDRESS", "localhost:8500"),
+            address=read.address("TF_SERVING_ADDRESS", "localhost:8500"),
             model=read.text("MODEL_NAME", "shapes"),
             deadline_s=read.number("DEADLINE_S", 20.0, positive=True),
             max_body_bytes=read.whole("MAX_BODY_BYTES", 20 << 20, low=1),
@@ -82,6 +84,10 @@ class _Reader:
 
     def text(self, name: str, default: str, empty: bool = False) -> str:
         return self._read(name, default, str, lambda value: empty or bool(value), "a non-empty text")
+
+    def address(self, name: str, default: str) -> str:
+        what = "host:port, or an address that gRPC resolves (dns:///host:port, unix:/path, ...)"
+        return self._read(name, default, str, lambda value: bool(ADDRESS.fullmatch(value)), what)
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         return self._read(name, default, str, lambda value: value in choices, f"one of {', '.join(choices)}")

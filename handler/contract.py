@@ -111,7 +111,8 @@ class Resize(_Part, frozen=True, kw_only=True):
         _expect(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
         aligned = self.mode == "square" or self.max_dim % 64 == 0
         _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
-        _expect(0 <= self.min_dim <= self.max_dim, "resize.min_dim must be in 0..max_dim", self.min_dim)
+        enlarged = 0 <= self.min_dim <= self.max_dim
+        _expect(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
         usable = 0 <= self.min_scale <= MAX_SCALE
         _expect(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
 

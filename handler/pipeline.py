@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 Predict = Callable[[Mapping[str, Array], tuple[Expected, ...]], Answer]
 
 
+MAX_CLASS_ID = 1 << 16
 MAX_ID_DIGITS = 9
 
 
@@ -116,14 +117,15 @@ def class_ids(classes: tuple[str, ...], contract: ModelContract) -> frozenset[in
     """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
     if not classes:
         return None
+    highest = contract.meta.num_classes - 1 if contract.meta else max(contract.labels, default=MAX_CLASS_ID)
     wanted: set[int] = set()
     for name in classes:
         ids = {key for key, label in contract.labels.items() if label == name}
-        if not ids and name.isascii() and name.isdigit() and 0 < len(name) <= MAX_ID_DIGITS and int(name) > 0:
+        if not ids and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS and 1 <= int(name) <= highest:
             ids = {int(name)}
         if not ids:
-            known = ", ".join(contract.labels.values()) or "ids only, as the model names no classes"
-            raise BadRequest(f"classes must be labels ({known}) or ids from 1, got {name!r}")
+            known = ", ".join(contract.labels.values()) or "none, as the model names no classes"
+            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {name!r}")
         wanted |= ids
     return frozenset(wanted)
 
@@ -144,7 +146,7 @@ def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozen
     rows = detections[: ends[0]] if len(ends) else detections
     if not np.isfinite(rows).all():
         raise ContractViolation("detections must be finite numbers, got NaN or infinity")
-    if ((rows[:, 4] < 0) | (rows[:, 4] != np.rint(rows[:, 4])) | (rows[:, 4] > 1 << 16)).any():
+    if ((rows[:, 4] < 0) | (rows[:, 4] != np.rint(rows[:, 4])) | (rows[:, 4] > MAX_CLASS_ID)).any():
         raise ContractViolation(f"detection classes must be whole numbers in 0..65536, got {rows[:, 4].tolist()[:5]}")
     classes = rows[:, 4].astype(np.int64)
     keep = rows[:, 5] >= options.threshold

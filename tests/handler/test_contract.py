@@ -44,7 +44,7 @@ def test_any_labels_scale_and_source_survive(labels, scale, source):
         ('"zero_point":-128', '"zero_point":-129', "image.zero_point must be in -128..127, got -129"),
         ('"mode":"pad64"', '"mode":"crop"', "crop"),
         ('"max_dim":512', '"max_dim":500', "multiple of 64"),
-        ('"min_dim":0', '"min_dim":513', "resize.min_dim must be in 0..max_dim, got 513"),
+        ('"min_dim":0', '"min_dim":513', "resize.min_dim must be in 0..max_dim (512), got 513"),
         ('"labels":{"1"', '"labels":{"0"', "class ids from 1"),
         ('"source":"test"', '"source":"test","extra":1', "extra"),
         ('"dtype":"int8"', '"dtype":"int4"', "int4"),
