@@ -47,16 +47,20 @@ def from_builder(builder: str, weights: Path, settings: MatterportSettings) -> S
     """Build the model of `package.module:function` and load its Keras weights file.
 
     Raises:
-        ExportError: no such builder, no such file, weights of another network, or other inputs and outputs.
+        ExportError: no such builder or file, weights of another network, other inputs, outputs or number of labels.
     """
     module_name, _, function_name = builder.partition(":")
     try:
         build = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ExportError(f"--builder must be package.module:function that imports, got {builder}: {error}") from error
+        model = build()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ExportError(
+            f"--builder must be package.module:function that can be called without arguments, got {builder}: {error}"
+        ) from error
     if not weights.is_file():
         raise ExportError(f"--weights must be a Keras weights file, got {weights}, which does not exist")
-    model = build()
+    if not isinstance(model, keras.Model):
+        raise ExportError(f"--builder must return a Keras model, got {type(model).__name__} from {builder}")
     names = tuple(tensor.name for tensor in model.inputs)
     outputs = tuple(sorted(model.output)) if isinstance(model.output, dict) else type(model.output).__name__
     if names != INPUTS or outputs != OUTPUTS:
@@ -67,4 +71,8 @@ def from_builder(builder: str, weights: Path, settings: MatterportSettings) -> S
         model.load_weights(weights)
     except (ValueError, OSError) as error:
         raise ExportError(f"--weights must fit the model of {builder}, got {weights}: {error}") from error
-    return Source(model, settings, f"{builder} {weights.name}")
+    source = Source(model, settings, f"{builder} {weights.name}")
+    if len(settings.labels) not in (0, source.num_classes - 1):
+        wanted = f"{source.num_classes - 1} names, one for each class of the model but the background"
+        raise ExportError(f"--labels must have {wanted}, got {len(settings.labels)}")
+    return source

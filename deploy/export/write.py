@@ -31,6 +31,9 @@ def write(exported: Exported, base: Path) -> Path:
         _try_out(work / "model")
         version = base / str(1 + max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0))
         (work / "model").rename(version)
+    except (tf.errors.OpError, ValueError) as error:
+        told = str(error).splitlines()[0]
+        raise ExportError(f"the exported model must run on an image of {TRIAL_PX} x {TRIAL_PX}, got: {told}") from error
     finally:
         shutil.rmtree(work)
     return version

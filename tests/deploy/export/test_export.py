@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,7 +103,7 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
         return {"mrcnn_detection": tf.zeros([1, 1, 6]), "mrcnn_mask": input_image}
 
     exported.functions = {"serving_default": broken}
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(ExportError, match="must run on an image of 64 x 64"):
         write.write(exported, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -114,6 +115,9 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
         ("no.such.module:build", bundled.WEIGHTS, "package.module:function"),
         (bundled.BUILDER, Path("nowhere.weights.h5"), "nowhere.weights.h5"),
         ("deploy.model.network:_mask_head", bundled.WEIGHTS, "inputs"),
+        (":", bundled.WEIGHTS, "package.module:function"),
+        ("math:sin", bundled.WEIGHTS, "without arguments"),
+        ("deploy.model.network:parts", bundled.WEIGHTS, "Keras model, got Parts"),
     ],
 )
 def test_a_wrong_source_is_named(builder, weights, message):
@@ -128,15 +132,40 @@ def test_weights_of_another_network_are_refused(tmp_path):
         from_builder(bundled.BUILDER, wrong, bundled.SETTINGS)
 
 
-def test_the_command_explains_itself_and_its_errors(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "deploy.export", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_labels_must_be_as_many_as_the_classes():
+    settings = msgspec.structs.replace(bundled.SETTINGS, labels=("one", "two"))
+    with pytest.raises(ExportError, match="3 names, one for each class of the model but the background, got 2"):
+        from_builder(bundled.BUILDER, bundled.WEIGHTS, settings)
 
+
+def run(*arguments):
+    command = [sys.executable, "-m", "deploy.export", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_explains_itself_and_its_errors(tmp_path):
     assert "int8" in run("--help").stdout
-    assert run("boundary", "--output", str(tmp_path), "--builder", "a:b").returncode == 2
+    assert run("boundary", "--output", tmp_path, "--builder", "a:b").returncode == 2
+    alone = run("boundary", "--output", tmp_path, "--max-dim", 512)
+    assert (alone.returncode, "--max-dim must come with --builder" in alone.stderr) == (2, True)
+    unread = run("boundary", "--output", tmp_path, "--labels", tmp_path)
+    assert (unread.returncode, "must be a text file" in unread.stderr) == (2, True)
     blocked = tmp_path / "file"
     blocked.write_text("")
-    failed = run("boundary", "--output", str(blocked))
+    failed = run("boundary", "--output", blocked)
     assert failed.returncode == 1
     assert failed.stderr.strip().splitlines()[-1].startswith("export: --output must be a folder")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--max-dim", 1000), "must run on an image"), (("--anchor-scales", 8, 16), "one scale for each stride")],
+)
+def test_settings_that_do_not_fit_the_model_are_named(tmp_path, options, message):
+    own = ("--builder", bundled.BUILDER, "--weights", bundled.WEIGHTS)
+    failed = run("boundary", "--output", tmp_path / "out", *own, *options)
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith("export: ")
+    assert message in last
+    assert not list((tmp_path / "out").glob("*"))
