@@ -12,7 +12,7 @@ help: ## this list
 	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
-	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image='$(IMAGE)')
+	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
 
 serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
 	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))

@@ -18,6 +18,9 @@ def write_coins(path: Path) -> Path:
 def read_image(path: Path) -> bytes:
     """Return the file's bytes. Raises RunError."""
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise RunError(f"the image must be a file that can be read, got {path}: {error.strerror}") from error
+    if not data:
+        raise RunError(f"the image must be a JPEG, PNG or WebP, got {path}, which is empty")
+    return data

@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(http_port: int, grpc_port: int, build: Path) -> None:
     """Serve until KeyboardInterrupt. Raises RunError when a program cannot start or ends."""
+    if http_port == grpc_port:
+        raise RunError(f"PORT and GRPC_PORT must differ, got {http_port} for both")
     stack.check_port(http_port, "PORT")
     stack.check_port(grpc_port, "GRPC_PORT")
     folder = build / "serve"

@@ -1,5 +1,6 @@
 """The whole service on one machine: the stand-in for TensorFlow Serving and the function in front of it."""
 
+import argparse
 import http.client
 import json
 import socket
@@ -34,11 +35,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def port_number(text: str) -> int:
-    """Read a TCP port. Raises ValueError, as argparse wants it."""
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise ValueError(text)
-    return port
+    """Read a TCP port for argparse."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a port in 1..65535, got {text}")
+    return int(text)
 
 
 def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port: int, http_port: int) -> None:

@@ -106,7 +106,12 @@ def test_a_taken_port_is_told_in_a_line(build, taken, module, flag):
     assert ("GRPC_PORT=" if flag == "--grpc-port" else " PORT=") in ended.stderr
 
 
-@pytest.mark.parametrize("content", [None, b"no image"])
+def test_one_port_for_both_is_told_in_a_line(build):
+    ended = run("serve", "--build", build, "--port", 9000, "--grpc-port", 9000)
+    assert (ended.returncode, ended.stderr) == (1, "serve: PORT and GRPC_PORT must differ, got 9000 for both\n")
+
+
+@pytest.mark.parametrize("content", [None, b"no image", b""])
 def test_an_image_that_cannot_be_read_is_told_in_a_line(build, tmp_path, content):
     picture = tmp_path / "picture.png"
     if content is not None:
