@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.model import bundled
-from handler.config import MATTERPORT_MEAN
+from handler.config import Config
 from handler.contract import AnchorInput, MatterportSettings, Resize
 from handler.errors import ContractViolation
 
@@ -22,16 +22,17 @@ KINDS = {
     "float32": "unchanged (the baseline to compare with)",
 }
 
-OWN: dict[str, Any] = {  # what the options say of a model of one's own where they are not given
-    "labels": (),
-    "mean": MATTERPORT_MEAN,
-    "resize_mode": "square",
-    "min_dim": 800,
-    "max_dim": 1024,
-    "min_scale": 0.0,
-    "anchor_scales": (32, 64, 128, 256, 512),
-    "anchor_ratios": (0.5, 1, 2),
-    "strides": (4, 8, 16, 32, 64),
+MATTERPORT = Config.from_environ({}).matterport
+OWN: dict[str, Any] = {  # the options that describe a model of one's own, and what holds where they are not given
+    "labels": MATTERPORT.labels,
+    "mean": MATTERPORT.mean,
+    "resize_mode": MATTERPORT.resize.mode,
+    "min_dim": MATTERPORT.resize.min_dim,
+    "max_dim": MATTERPORT.resize.max_dim,
+    "min_scale": MATTERPORT.resize.min_scale,
+    "anchor_scales": MATTERPORT.anchors.scales,
+    "anchor_ratios": MATTERPORT.anchors.ratios,
+    "strides": MATTERPORT.anchors.strides,
 }
 
 
@@ -44,17 +45,30 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--output", type=Path, required=True, help="folder that gets the next version, 1, 2, ...")
         command.add_argument("--builder", help="package.module:function that returns the Keras inference model")
         command.add_argument("--weights", type=Path, help="its weights, .weights.h5 (needed with --builder)")
-        own = command.add_argument_group("a model of your own", "Only with --builder; the defaults are Matterport's.")
-        own.add_argument("--labels", type=labels_file, metavar="FILE", help="class names, one a line, class 1 first")
-        own.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="MEAN_PIXEL (123.7 116.8 103.9)")
-        own.add_argument("--resize-mode", choices=("square", "pad64"), help="IMAGE_RESIZE_MODE (square)")
-        own.add_argument("--min-dim", type=int, metavar="PX", help="IMAGE_MIN_DIM (800)")
-        own.add_argument("--max-dim", type=int, metavar="PX", help="IMAGE_MAX_DIM (1024)")
-        own.add_argument("--min-scale", type=float, metavar="X", help="IMAGE_MIN_SCALE (0: none)")
-        own.add_argument("--anchor-scales", type=float, nargs="+", metavar="PX", help="RPN_ANCHOR_SCALES (32 ... 512)")
-        own.add_argument("--anchor-ratios", type=float, nargs="+", metavar="X", help="RPN_ANCHOR_RATIOS (0.5 1 2)")
-        own.add_argument("--strides", type=int, nargs="+", metavar="PX", help="BACKBONE_STRIDES (4 8 16 32 64)")
+        add_own(
+            command.add_argument_group("a model of your own", "Only with --builder; the defaults are Matterport's.")
+        )
     return top
+
+
+def add_own(group: argparse._ArgumentGroup) -> None:
+    """Add the options in OWN, each named after the setting of the function that says the same."""
+    add = group.add_argument
+    add("--labels", type=labels_file, metavar="FILE", help="class names, one a line, class 1 first")
+    add("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="MEAN_PIXEL" + default("mean"))
+    add("--resize-mode", choices=("square", "pad64"), help="IMAGE_RESIZE_MODE" + default("resize_mode"))
+    add("--min-dim", type=int, metavar="PX", help="IMAGE_MIN_DIM" + default("min_dim"))
+    add("--max-dim", type=int, metavar="PX", help="IMAGE_MAX_DIM" + default("max_dim"))
+    add("--min-scale", type=float, metavar="X", help="IMAGE_MIN_SCALE" + default("min_scale"))
+    add("--anchor-scales", type=float, nargs="+", metavar="PX", help="RPN_ANCHOR_SCALES" + default("anchor_scales"))
+    add("--anchor-ratios", type=float, nargs="+", metavar="X", help="RPN_ANCHOR_RATIOS" + default("anchor_ratios"))
+    add("--strides", type=int, nargs="+", metavar="PX", help="BACKBONE_STRIDES" + default("strides"))
+
+
+def default(name: str) -> str:
+    """The default of an option in OWN, as its help shows it."""
+    value = OWN[name]
+    return f" ({' '.join(f'{part:g}' for part in value) if isinstance(value, tuple) else value})"
 
 
 def labels_file(path: str) -> tuple[str, ...]:

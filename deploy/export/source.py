@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +53,13 @@ def from_builder(builder: str, weights: Path, settings: MatterportSettings) -> S
     module_name, _, function_name = builder.partition(":")
     try:
         build = getattr(importlib.import_module(module_name), function_name)
-        model = build()
+        inspect.signature(build).bind()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ExportError(
-            f"--builder must be package.module:function that can be called without arguments, got {builder}: {error}"
-        ) from error
+        wanted = "package.module:function that can be called without arguments"
+        raise ExportError(f"--builder must be {wanted}, got {builder}: {error}") from error
     if not weights.is_file():
         raise ExportError(f"--weights must be a Keras weights file, got {weights}, which does not exist")
+    model = build()  # what goes wrong inside is the builder's own, traceback and all
     if not isinstance(model, keras.Model):
         raise ExportError(f"--builder must return a Keras model, got {type(model).__name__} from {builder}")
     names = tuple(tensor.name for tensor in model.inputs)

@@ -27,23 +27,35 @@ def write(exported: Exported, base: Path) -> Path:
     except OSError as error:
         raise ExportError(f"--output must be a folder that can be written, got {base}: {error}") from error
     try:
-        tf.saved_model.save(exported, str(work / "model"), signatures=dict(exported.functions))
+        _save(exported, work / "model")
         _try_out(work / "model")
         version = base / str(1 + max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0))
         (work / "model").rename(version)
-    except (tf.errors.OpError, ValueError) as error:
-        told = str(error).splitlines()[0]
-        raise ExportError(f"the exported model must run on an image of {TRIAL_PX} x {TRIAL_PX}, got: {told}") from error
     finally:
         shutil.rmtree(work)
     return version
+
+
+def _save(exported: Exported, folder: Path) -> None:
+    try:
+        tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
+    except (tf.errors.OpError, OSError) as error:
+        raise ExportError(f"--output must be a folder that takes the model, got: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _try_out(folder: Path) -> None:
     serve = tf.saved_model.load(str(folder)).signatures[SERVING]
     _, wanted = serve.structured_input_signature
     inputs = {name: tf.zeros(_trial_shape(name, spec), spec.dtype) for name, spec in wanted.items()}
-    outputs = serve(**inputs)
+    try:
+        outputs = serve(**inputs)
+    except tf.errors.OpError as error:
+        wanted = f"the exported model must run on an image of {TRIAL_PX} x {TRIAL_PX}"
+        raise ExportError(f"{wanted}, got: {_first_line(error)}") from error
     if outputs["mrcnn_detection"].shape[-1] != 6:
         got = outputs["mrcnn_detection"].shape
         raise ExportError(f"the exported model must answer mrcnn_detection (1, N, 6), got {got}")
