@@ -1,6 +1,18 @@
 """Everything that can go wrong, as one tree: each class says whose fault it is and carries its HTTP status."""
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
+
+SHOWN_CHARACTERS = 120
+
+
+def shown(value: Any) -> str:
+    """Return a value that a client sent as text or JSON, as an error quotes it: printable, and cut where it is long."""
+    if isinstance(value, str):
+        rest = f" and {len(value) - SHOWN_CHARACTERS} characters more" if len(value) > SHOWN_CHARACTERS else ""
+        return f"{value[:SHOWN_CHARACTERS]!r}{rest}"
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 class SegmentError(Exception):
@@ -27,6 +39,13 @@ class BadRequest(ClientError):  # noqa: N818 - named after the HTTP status it an
     """An option, a body or an image that cannot be read."""
 
 
+class Unauthorized(ClientError):  # noqa: N818
+    """API keys are configured and the request has none of them."""
+
+    status = 401
+    title = "Unauthorized"
+
+
 class NotFound(ClientError):  # noqa: N818
     """No such resource."""
 
@@ -45,8 +64,8 @@ class MethodNotAllowed(ClientError):  # noqa: N818
         self.allowed = allowed
 
 
-class ImageTooLarge(ClientError):  # noqa: N818
-    """More bytes or more pixels than the service accepts."""
+class TooLarge(ClientError):  # noqa: N818
+    """More bytes, pixels or parts than the service accepts."""
 
     status = 413
     title = "Content too large"

@@ -54,19 +54,21 @@ def resize_rule(size_hw: Size, resize: Resize) -> Frame:
     if round(longer * scale) > resize.max_dim:
         scale = resize.max_dim / longer
     height, width = (max(1, round(side * scale)) for side in size_hw)
-    square = resize.mode == "square"
-    frame_hw = (resize.max_dim, resize.max_dim) if square else (_multiple(height), _multiple(width))
-    return Frame(scale=scale, image_hw=size_hw, resized_hw=(height, width), frame_hw=frame_hw)
+    frames = {
+        "square": (resize.max_dim, resize.max_dim),
+        "pad64": (_multiple(height), _multiple(width)),
+        "fit": (height, width),
+    }
+    return Frame(scale=scale, image_hw=size_hw, resized_hw=(height, width), frame_hw=frames[resize.mode])
 
 
 def _multiple(side: int) -> int:
     return math.ceil(side / PAD_MULTIPLE) * PAD_MULTIPLE
 
 
-def mold(image: npt.NDArray[np.uint8], resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uint8], Frame]:
-    """Return the image uint8 [H, W, 3] resized, and where ``padded`` centred in a frame of zeros; and its Frame."""
-    height, width = image.shape[:2]
-    frame = resize_rule((height, width), resize)
+def mold(image: Image.Image, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uint8], Frame]:
+    """Return the RGB image as uint8 [h, w, 3], resized, where ``padded`` centred in a frame of zeros, and its Frame."""
+    frame = resize_rule((image.height, image.width), resize)
     resized = resize_image(image, frame.resized_hw)
     if not padded:
         return resized, frame
@@ -76,22 +78,21 @@ def mold(image: npt.NDArray[np.uint8], resize: Resize, padded: bool) -> tuple[np
     return molded, frame
 
 
-def resize_image(image: npt.NDArray[np.uint8], size_hw: Size) -> npt.NDArray[np.uint8]:
-    """Return the image uint8 [H, W, 3] resized bilinearly without anti-aliasing, truncated to uint8.
+def resize_image(image: Image.Image, size_hw: Size) -> npt.NDArray[np.uint8]:
+    """Return the RGB image as uint8 [h, w, 3], resized bilinearly without anti-aliasing, truncated to uint8.
 
-    ``Image.resize`` would widen its filter when it shrinks, which the network never saw in training.
+    ``Image.resize`` would widen its filter when it shrinks, which the network never saw in training. Only the result
+    becomes an array: a photograph can be a hundred times its size.
     """
-    height, width = image.shape[:2]
-    if (height, width) == size_hw:
-        return image
-    scale_y, scale_x = height / size_hw[0], width / size_hw[1]
-    resized = Image.fromarray(image).transform(
-        (size_hw[1], size_hw[0]),
-        Image.Transform.AFFINE,
-        (scale_x, 0.0, 0.0, 0.0, scale_y, 0.0),
-        Image.Resampling.BILINEAR,
-    )
-    return np.asarray(resized)
+    if (image.height, image.width) != size_hw:
+        scale_y, scale_x = image.height / size_hw[0], image.width / size_hw[1]
+        image = image.transform(
+            (size_hw[1], size_hw[0]),
+            Image.Transform.AFFINE,
+            (scale_x, 0.0, 0.0, 0.0, scale_y, 0.0),
+            Image.Resampling.BILINEAR,
+        )
+    return np.asarray(image)
 
 
 def normalise(boxes: npt.NDArray[Any], size_hw: Size) -> npt.NDArray[np.float64]:
@@ -109,8 +110,17 @@ def unmold_boxes(boxes: npt.NDArray[np.float32], frame: Frame) -> Boxes:
     degenerate = size == 0  # a window one pixel wide has no extent in these coordinates: it maps to the whole axis
     inside = (boxes.astype(np.float64) - shift) / np.where(degenerate, 1.0, size)
     inside = np.where(degenerate, np.array([0.0, 0.0, 1.0, 1.0]), inside)
-    pixels = np.around(inside * _extent(frame.image_hw) + EXCLUSIVE)
-    return np.clip(pixels, -FAR_PX, FAR_PX).astype(np.int64)
+    return _whole(inside * _extent(frame.image_hw) + EXCLUSIVE)
+
+
+def scale_boxes(boxes: npt.NDArray[np.float32], image_hw: Size) -> Boxes:
+    """Return boxes [N, 4], shares 0..1 of the image, as image pixels int64 [N, 4]; they may reach over its edge."""
+    height, width = image_hw
+    return _whole(boxes.astype(np.float64) * [height, width, height, width])
+
+
+def _whole(boxes: npt.NDArray[np.float64]) -> Boxes:
+    return np.clip(np.around(boxes), -FAR_PX, FAR_PX).astype(np.int64)
 
 
 def mold_boxes(boxes: npt.NDArray[Any], frame: Frame) -> npt.NDArray[np.float64]:

@@ -3,9 +3,20 @@ import pytest
 import skimage.transform
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from handler.contract import AnchorInput, Resize
-from handler.mold import anchors, clip_boxes, meta, mold, mold_boxes, resize_image, resize_rule, unmold_boxes
+from handler.mold import (
+    anchors,
+    clip_boxes,
+    meta,
+    mold,
+    mold_boxes,
+    resize_image,
+    resize_rule,
+    scale_boxes,
+    unmold_boxes,
+)
 
 MATTERPORT = Resize(mode="square", min_dim=800, max_dim=1024)
 SIDES = st.integers(1, 3000)
@@ -63,6 +74,24 @@ def test_pad64_rounds_each_side_up(size_hw, frame_hw):
     assert resize_rule(size_hw, Resize(mode="pad64", min_dim=0, max_dim=512)).frame_hw == frame_hw
 
 
+@pytest.mark.parametrize(
+    ("size_hw", "resized_hw"), [((64, 65), (64, 65)), ((600, 300), (512, 256)), ((1, 5000), (1, 512))]
+)
+def test_fit_limits_the_longer_side_and_pads_nothing(size_hw, resized_hw):
+    frame = resize_rule(size_hw, Resize(mode="fit", min_dim=0, max_dim=512))
+    assert frame.resized_hw == frame.frame_hw == resized_hw
+    assert frame.window == (0, 0, *resized_hw)
+
+
+def test_shares_of_the_image_become_pixels():
+    boxes = np.array([[0, 0, 1, 1], [0.25, 0.5, 0.75, 1.5], [-1e30, 0, 1e30, 1]], np.float32)
+    assert scale_boxes(boxes, (480, 640)).tolist() == [
+        [0, 0, 480, 640],
+        [120, 320, 360, 960],
+        [-1000000, 0, 1000000, 640],
+    ]
+
+
 @given(SIDES, SIDES, st.sampled_from([MATTERPORT, Resize(mode="pad64", min_dim=128, max_dim=512)]))
 def test_the_window_lies_in_the_frame(height, width, resize):
     frame = resize_rule((height, width), resize)
@@ -75,7 +104,7 @@ def test_the_window_lies_in_the_frame(height, width, resize):
 @pytest.mark.parametrize("size_hw", [(53, 91), (20, 17), (40, 60), (7, 120)])
 def test_resize_is_truncated_bilinear_without_antialiasing(size_hw):
     image = np.random.default_rng(1).integers(0, 256, (40, 61, 3), np.uint8)
-    ours = resize_image(image, size_hw)
+    ours = resize_image(Image.fromarray(image), size_hw)
     exact = bilinear(image, size_hw)
     assert ours.dtype == np.uint8
     assert ours.shape == (*size_hw, 3)
@@ -90,17 +119,17 @@ def test_resize_agrees_with_skimage_inside(size_hw):
     theirs = skimage.transform.resize(
         image, size_hw, order=1, mode="constant", cval=0, clip=True, preserve_range=True, anti_aliasing=False
     )
-    difference = np.abs(resize_image(image, size_hw).astype(float) - np.floor(theirs + 1e-9))
+    difference = np.abs(resize_image(Image.fromarray(image), size_hw).astype(float) - np.floor(theirs + 1e-9))
     assert difference[2:-2, 2:-2].max() <= 1
 
 
 def test_mold_centres_in_zeros():
     image = np.full((10, 20, 3), 255, np.uint8)
-    molded, frame = mold(image, Resize(mode="square", min_dim=0, max_dim=32), padded=True)
+    molded, frame = mold(Image.fromarray(image), Resize(mode="square", min_dim=0, max_dim=32), padded=True)
     assert frame.window == (11, 6, 21, 26)
     assert molded.sum() == 255 * 10 * 20 * 3
     assert (molded[11:21, 6:26] == 255).all()
-    unpadded, _ = mold(image, Resize(mode="square", min_dim=0, max_dim=32), padded=False)
+    unpadded, _ = mold(Image.fromarray(image), Resize(mode="square", min_dim=0, max_dim=32), padded=False)
     assert unpadded.shape == (10, 20, 3)
 
 
