@@ -1,69 +1,54 @@
-import warnings
+import base64
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
-from handler.masks import Crop, encode_rle, unmold_mask
-
-
-def paste(crop, image_hw):
-    canvas = np.zeros(image_hw, np.uint8)
-    y1, x1, y2, x2 = crop.box
-    canvas[y1:y2, x1:x2] = crop.bits
-    return canvas
+from handler import masks
+from handler.masks import encode_mask, unmold_mask
+from handler.shapes import Box
+from tests.readers import coco_decode, cvat_decode, fill, float32_decode, iou, paste, png_decode
 
 
-def decode(rle):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools 2 predates NumPy 2's copy keyword
-        return coco.decode(rle)
+def sample(mask, box):
+    """Write the definition out: bilinear at half-pixel centres over the box, edge repeated."""
+    y1, x1, y2, x2 = box
+    grid = np.meshgrid(
+        (np.arange(y2 - y1) + 0.5) * mask.shape[0] / (y2 - y1) - 0.5,
+        (np.arange(x2 - x1) + 0.5) * mask.shape[1] / (x2 - x1) - 0.5,
+        indexing="ij",
+    )
+    return map_coordinates(mask.astype(float), grid, order=1, mode="nearest")
 
 
-def check(crop, image_hw):
-    pasted = paste(crop, image_hw)
-    ours = encode_rle(crop, image_hw)
-    assert ours == coco.encode(np.asfortranarray(pasted))["counts"].decode()
-    rle = {"size": list(image_hw), "counts": ours}
-    assert np.array_equal(decode(rle), pasted)
-    assert crop.area == int(coco.area(rle))
+def smooth(seed, sigma=3.0, shape=(28, 28)):
+    """Return a blob field in 0..1, as a network's masks are."""
+    field = gaussian_filter(np.random.default_rng(seed).random(shape), sigma)
+    return ((field - field.min()) / np.ptp(field)).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.data())
-def test_rle_equals_pycocotools(data):
-    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
-    y1, x1 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    y2, x2 = data.draw(st.integers(y1 + 1, height)), data.draw(st.integers(x1 + 1, width))
-    density = data.draw(st.sampled_from([0, 0.1, 0.5, 0.9, 1]))
-    seed = data.draw(st.integers(0, 1 << 32))
-    bits = np.random.default_rng(seed).random((y2 - y1, x2 - x1)) < density
-    check(Crop(bits, (y1, x1, y2, x2)), (height, width))
-
-
-@pytest.mark.parametrize("fill", [False, True])
-def test_rle_of_big_images(fill):
-    check(Crop(np.full((3000, 2000), fill), (0, 0, 3000, 2000)), (3000, 2000))
-    check(Crop(np.full((10, 10), fill), (2990, 1990, 3000, 2000)), (3000, 2000))
+def as_box(box):
+    y1, x1, y2, x2 = box
+    return {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (7, 5), (1, 1), (2, 1)])
 @pytest.mark.parametrize("box", [(3, 4, 40, 30), (0, 0, 1, 1), (5, 5, 9, 90)])
 def test_masks_are_sampled_bilinearly(shape, box):
     mask = np.random.default_rng(3).random(shape).astype(np.float32)
-    y1, x1, y2, x2 = box
-    grid = np.meshgrid(
-        (np.arange(y2 - y1) + 0.5) * shape[0] / (y2 - y1) - 0.5,
-        (np.arange(x2 - x1) + 0.5) * shape[1] / (x2 - x1) - 0.5,
-        indexing="ij",
-    )
-    exact = map_coordinates(mask.astype(float), grid, order=1, mode="nearest")
+    exact = sample(mask, box)
     bits = unmold_mask(mask, box, box, 0.5).bits
     unsure = np.abs(exact - 0.5) < 1e-5
     assert np.array_equal(bits[~unsure], (exact >= 0.5)[~unsure])
+
+
+def test_a_box_larger_than_a_strip_is_sampled_alike(monkeypatch):
+    box = (0, 0, 70, 90)
+    whole = unmold_mask(smooth(1), box, box, 0.5).bits
+    monkeypatch.setattr(masks, "STRIP_PIXELS", 200)
+    assert np.array_equal(unmold_mask(smooth(1), box, box, 0.5).bits, whole)
 
 
 def test_clipping_cuts_the_mask_and_does_not_squeeze_it():
@@ -73,6 +58,74 @@ def test_clipping_cuts_the_mask_and_does_not_squeeze_it():
     assert np.array_equal(part, whole[10:35, 20:53])
 
 
-@pytest.mark.parametrize(("threshold", "area"), [(0, 12), (0.5, 12), (0.500001, 0), (1, 0)])
+@pytest.mark.parametrize(("threshold", "area"), [(0, 12), (0.5, 12), (0.50001, 0), (1, 0)])
 def test_the_threshold_itself_is_inside(threshold, area):
     assert unmold_mask(np.full((2, 2), 0.5, np.float32), (0, 0, 3, 4), (0, 0, 3, 4), threshold).area == area
+
+
+@pytest.mark.parametrize("level", [np.float32(code / 127) for code in (1, 63, 64, 100, 127)] + [0.75, 0.9])
+def test_a_plateau_at_the_threshold_has_no_holes(level):
+    box = (0, 0, 300, 300)
+    mask = unmold_mask(np.full((28, 28), level, np.float32), box, box, float(level))
+    assert mask.area == 300 * 300
+    (ring,) = encode_mask(mask, "polygon", (300, 300)).polygons
+    assert iou(fill([ring], (300, 300)), mask.bits) > 0.999
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_all_encodings_describe_the_same_mask(data):
+    image_hw = data.draw(st.integers(60, 300)), data.draw(st.integers(60, 300))
+    y1, x1 = data.draw(st.integers(-40, image_hw[0] - 10)), data.draw(st.integers(-40, image_hw[1] - 10))
+    box = y1, x1, y1 + data.draw(st.integers(41, 320)), x1 + data.draw(st.integers(41, 320))
+    clipped = max(0, y1), max(0, x1), min(image_hw[0], box[2]), min(image_hw[1], box[3])
+    threshold = data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
+    mask = unmold_mask(
+        smooth(data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0, 2, 4]))), box, clipped, threshold
+    )
+    encoded = {
+        name: encode_mask(mask, name, image_hw) for name in ("rle", "polygon", "png", "float32", "pixels", "outline")
+    }
+    canvas = paste(mask.bits, as_box(clipped), image_hw)
+
+    rle = encoded["rle"]
+    assert np.array_equal(coco_decode({"size": list(rle.size), "counts": rle.counts}), canvas)
+    assert np.array_equal(png_decode({"data": encoded["png"].data}, as_box(clipped), image_hw), canvas)
+    pixels = [int(digit) for digit in encoded["pixels"].pixels.strip(b"[]").split(b",")]
+    assert np.array_equal(cvat_decode(pixels, image_hw), canvas)
+    if mask.area > 1000:
+        assert iou(fill(encoded["polygon"].polygons, image_hw), canvas) >= 0.98
+    if encoded["polygon"].polygons:
+        assert encoded["outline"].points in encoded["polygon"].polygons
+        assert encoded["pixels"].points == encoded["outline"].points
+
+    floats = encoded["float32"]
+    probabilities = float32_decode({"size": floats.size, "data": floats.data})
+    assert np.array_equal(probabilities, mask.probabilities)
+    if floats.box:
+        assert floats.box == Box(**as_box(box))
+    else:
+        assert clipped == box
+    exact = sample(probabilities, box)[clipped[0] - box[0] :, clipped[1] - box[1] :][
+        : mask.bits.shape[0], : mask.bits.shape[1]
+    ]
+    sure = np.abs(exact - threshold) > 1e-5
+    assert np.array_equal((exact >= threshold)[sure], mask.bits[sure])
+
+
+def test_no_encoding_gives_no_mask():
+    assert encode_mask(unmold_mask(smooth(1), (0, 0, 9, 9), (0, 0, 9, 9), 0.5), "none", (9, 9)) is None
+
+
+def test_float32_tells_its_own_box_only_where_that_was_cut():
+    inside = encode_mask(unmold_mask(smooth(1), (1, 1, 9, 9), (1, 1, 9, 9), 0.5), "float32", (20, 20))
+    assert not inside.box
+    cut = encode_mask(unmold_mask(smooth(1), (-3, 1, 9, 9), (0, 1, 9, 9), 0.5), "float32", (20, 20))
+    assert (cut.box.x, cut.box.y, cut.box.width, cut.box.height) == (1, -3, 8, 12)
+
+
+def test_float32_is_little_endian_and_row_major():
+    mask = unmold_mask(np.array([[0.0, 1.0, 0.5]], np.float32), (0, 0, 1, 3), (0, 0, 1, 3), 0.5)
+    encoded = encode_mask(mask, "float32", (1, 3))
+    assert base64.b64decode(encoded.data) == bytes.fromhex("00000000 0000803f 0000003f")
+    assert encoded.size == (1, 3)
