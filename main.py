@@ -5,14 +5,16 @@ The only file where the web, the gRPC client and the settings meet.
 
 import functools
 import os
-from collections.abc import Mapping
 
 import flask
 import functions_framework
 
-from handler import pipeline, web
+from handler import log, pipeline, web
+from handler.access import Access
 from handler.config import Config
 from handler.contract import ModelContract
+from handler.image import Limits
+from handler.options import Options
 from handler.serving import ModelClient
 from handler.signature import contract_from_metadata
 
@@ -21,15 +23,15 @@ class Service:
     """The function behind the web: settings and the client; opens no connection before its first use."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
         self.model = config.model
+        self.limits = Limits(config.max_pixels, config.image_kinds)
         derive = functools.partial(contract_from_metadata, settings=config.matterport)
         self.client = ModelClient(config.address, config.model, config.deadline_s, derive)
 
-    def segment(self, data: bytes, options: pipeline.Options) -> pipeline.Result:
+    def segment(self, data: bytes, options: Options) -> pipeline.Result:
         """Answer for an encoded image."""
         return self.client.run(
-            lambda contract, predict: pipeline.segment(data, options, contract, predict, self.config.max_pixels)
+            lambda contract, predict: pipeline.segment(data, options, contract, predict, self.limits)
         )
 
     def ready(self) -> int:
@@ -42,17 +44,21 @@ class Service:
         return served.contract, served.version
 
 
-def build(environ: Mapping[str, str]) -> Service:
-    """Return the service that the settings describe; raises ConfigError, so that a wrong setting fails at the start."""
-    return Service(Config.from_environ(environ))
+def rules(config: Config) -> web.Rules:
+    """Return what the settings ask of every request."""
+    access = Access(config.api_keys, config.cors_origins)
+    return web.Rules(access, config.max_body_bytes, config.image_kinds, config.project)
 
 
-SERVICE = build(os.environ)
+log.configure()
+CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting fails at the start
+SERVICE = Service(CONFIG)
+RULES = rules(CONFIG)
 
 
 def segment(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
-    return web.handle(request, SERVICE, SERVICE.config.max_body_bytes)
+    return web.handle(request, SERVICE, RULES)
 
 
 functions_framework.http(segment)  # registers it; called, as the decorator would strip its types

@@ -1,19 +1,20 @@
 """The function, in the order an image travels through it.
 
 ========== ==============================================================================================
-web        HTTP request -> image bytes and options; result or error -> HTTP response (flask)
-image      bytes -> RGB uint8 [H, W, 3]
+web        routes, answers and errors; a line of log for each request (access: API keys, CORS)
+bodies     the body of a POST -> image bytes and options (options: their types and what they allow)
+image      bytes -> RGB image
 mold       image -> model frame and window; boxes -> image pixels
 quantize   real values -> int8 codes; int8 codes -> float32
 wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types)
 serving    the client of one model: its contract, its versions, Predict
 channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors
-masks      float mask and box -> run-length encoding over the image
-formats    instances -> the JSON shapes that clients read
+masks      float mask and box -> pixels of the image, and these as clients want them (rle, polygons)
+formats    instances -> the JSON that clients ask for (shapes: its types; openapi: their description)
 pipeline   the story, a stage a line, with the transport as a callable
 ========== ==============================================================================================
 
 Beside the road stand ``contract`` (what client and model agreed on), ``signature`` (the same, read from a model that
-carries no contract), ``config`` (settings) and ``errors`` (whose fault, and which status). Nothing here imports
-TensorFlow.
+carries no contract), ``config`` (settings), ``errors`` (whose fault, and which status) and ``log``. Nothing here
+imports TensorFlow.
 """

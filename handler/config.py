@@ -3,14 +3,18 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from handler.contract import AnchorInput, MatterportSettings, Resize
 from handler.errors import ConfigError, ContractViolation
+from handler.image import KINDS, Limits
 
 T = TypeVar("T")
 ADDRESS = re.compile(r"[^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+")
+ORIGIN = re.compile(r"https?://[^/\s?#,*@]+|null")
+ANY_ORIGIN = "*"
+SECRET = re.compile(r"[\x21-\x7e]+")
 MATTERPORT_MEAN = (123.7, 116.8, 103.9)
 
 
@@ -23,6 +27,10 @@ class Config:
     deadline_s: float
     max_body_bytes: int
     max_pixels: int
+    image_kinds: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    api_keys: tuple[str, ...] = field(repr=False)
+    project: str
     matterport: MatterportSettings
 
     @classmethod
@@ -34,7 +42,11 @@ class Config:
             model=read.text("MODEL_NAME", "shapes"),
             deadline_s=read.number("DEADLINE_S", 20.0, positive=True),
             max_body_bytes=read.whole("MAX_BODY_BYTES", 20 << 20, low=1),
-            max_pixels=read.whole("MAX_PIXELS", 50_000_000, low=1),
+            max_pixels=read.whole("MAX_PIXELS", Limits().max_pixels, low=1),
+            image_kinds=read.choices("IMAGE_KINDS", Limits().kinds, KINDS),
+            cors_origins=read.origins("CORS_ORIGINS"),
+            api_keys=read.secrets("API_KEYS"),
+            project=read.text("GOOGLE_CLOUD_PROJECT", "", empty=True),
             matterport=_matterport(read),
         )
 
@@ -92,6 +104,25 @@ class _Reader:
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         return self._read(name, default, str, lambda value: value in choices, f"one of {', '.join(choices)}")
 
+    def choices(self, name: str, default: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, ...]:
+        what = f"some of {', '.join(choices)}, comma-separated"
+        return self._read(name, default, _split, lambda values: bool(values) and set(values) <= set(choices), what)
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        def valid(values: tuple[str, ...]) -> bool:
+            return values == (ANY_ORIGIN,) or all(ORIGIN.fullmatch(value) for value in values)
+
+        what = "origins such as https://example.com, comma-separated, without a path, or * alone"
+        return self._read(name, (), lambda text: tuple(map(_origin, _split(text))), valid, what)
+
+    def secrets(self, name: str) -> tuple[str, ...]:
+        values = _split(self._environ.get(name, ""))
+        for place, value in enumerate(values, start=1):
+            if not SECRET.fullmatch(value):  # never quoted: an error ends in a log
+                got = f"{len(value)} characters with others among them" if value else "an empty one"
+                raise ConfigError(f"{name} must be keys of printable ASCII without spaces, got in place {place} {got}")
+        return values
+
     def whole(self, name: str, default: int, low: int) -> int:
         return self._read(name, default, _whole, lambda value: value >= low, f"a whole number from {low}")
 
@@ -117,6 +148,16 @@ class _Reader:
 
         what = "positive whole numbers, comma-separated"
         return self._read(name, default, lambda text: tuple(map(_whole, text.split(","))), valid, what)
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the port that its scheme implies."""
+    origin = text.lower()
+    return origin.removesuffix(":443") if origin.startswith("https:") else origin.removesuffix(":80")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
 
 
 def _whole(text: str) -> int:

@@ -62,12 +62,14 @@ class ImageInput(_Part, frozen=True, kw_only=True):
 
 
 class DetectionOutput(_Part, frozen=True, kw_only=True):
-    """Detections, float32 [1, N, 6]: y1, x1, y2, x2 (normalised to the padded frame), class, score.
+    """Detections, float32 [1, N, 6]: y1, x1, y2, x2, class, score. The first row with class 0 ends the list.
 
-    The first row with class 0 ends the list.
+    ``boxes``: ``frame``, normalised to the padded frame as Matterport does (see :mod:`handler.mold`); ``image``, as
+    shares 0..1 of the image's own height and width.
     """
 
     name: str = "mrcnn_detection"
+    boxes: Literal["frame", "image"] = "frame"
 
     def __post_init__(self) -> None:
         _expect(bool(self.name), "detections.name must not be empty", self.name)
@@ -99,17 +101,18 @@ class Resize(_Part, frozen=True, kw_only=True):
     """Matterport's resize rule; see :func:`handler.mold.resize_rule`. Sides in pixels.
 
     ``square``: the frame is max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to a multiple
-    of 64. ``min_dim`` 0 never enlarges; ``min_scale`` 0 sets no lower bound.
+    of 64. ``fit``: the frame is the resized image, as the graph does the rest. ``min_dim`` 0 never enlarges;
+    ``min_scale`` 0 sets no lower bound.
     """
 
-    mode: Literal["square", "pad64"]
+    mode: Literal["square", "pad64", "fit"]
     min_dim: int
     max_dim: int
     min_scale: float = 0.0
 
     def __post_init__(self) -> None:
         _expect(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
-        aligned = self.mode == "square" or self.max_dim % 64 == 0
+        aligned = self.mode != "pad64" or self.max_dim % 64 == 0
         _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
         enlarged = 0 <= self.min_dim <= self.max_dim
         _expect(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)

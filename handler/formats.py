@@ -1,110 +1,154 @@
-"""The JSON shapes of the answers. Boxes turn here from y1, x1, y2, x2 into x, y, width, height, pixels of the image."""
+"""Results into the JSON that clients asked for. Boxes turn here from y1, x1, y2, x2 into x, y, width, height."""
 
-from typing import Any, Literal
+import uuid
+from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from handler import routes, shapes
 from handler.contract import ModelContract
 from handler.errors import SegmentError
+from handler.masks import Outline
+from handler.options import Options
 from handler.pipeline import Instance, Result
 
 SCORE_DIGITS = 6  # float32 holds no more
 
 
-class ImageSize(msgspec.Struct, frozen=True):
-    """Size of the image as sent, after its EXIF orientation."""
-
-    width: int
-    height: int
-
-
-class Model(msgspec.Struct, frozen=True):
-    """Which model answered."""
-
-    name: str
-    version: int
+def result_json(result: Result, options: Options, model: str) -> bytes:
+    """Return the result in the format that the options name."""
+    match options.format:
+        case "coco":
+            return msgspec.json.encode([_coco(instance, options.image_id) for instance in _drawn(result.instances)])
+        case "cvat":
+            return msgspec.json.encode([_cvat(instance) for instance in _drawn(result.instances)])
+        case "roboflow":
+            return msgspec.json.encode(_roboflow(result))
+    return msgspec.json.encode(_instances(result, model))
 
 
-class Box(msgspec.Struct, frozen=True):
-    """Covers [x, x + width) x [y, y + height)."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-class Rle(msgspec.Struct, frozen=True):
-    """COCO compressed RLE over the whole image; ``size`` is height, width."""
-
-    size: tuple[int, int]
-    counts: str
-    format: Literal["rle"] = "rle"
-
-
-class InstanceShape(msgspec.Struct, frozen=True):
-    """One object; ``mask`` is null where none was asked for, ``label`` where the model names none."""
-
-    class_id: int
-    label: str | None
-    score: float
-    area: int
-    box: Box
-    mask: Rle | None
-
-
-class InstancesShape(msgspec.Struct, frozen=True):
-    """The answer ``format=instances``: by falling score."""
-
-    image: ImageSize
-    model: Model
-    instances: list[InstanceShape]
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """``application/problem+json``, RFC 9457."""
-
-    title: str
-    status: int
-    detail: str
-    request_id: str
-    type: str = "about:blank"
-
-
-def instances_json(result: Result, model: str) -> bytes:
-    """Return the result as ``format=instances``."""
-    height, width = result.image_hw
-    shapes = [_instance(instance, result.image_hw) for instance in result.instances]
-    return msgspec.json.encode(InstancesShape(ImageSize(width, height), Model(model, result.version), shapes))
-
-
-def _instance(instance: Instance, image_hw: tuple[int, int]) -> InstanceShape:
-    y1, x1, y2, x2 = instance.box
-    return InstanceShape(
-        class_id=instance.class_id,
-        label=instance.label,
-        score=round(instance.score, SCORE_DIGITS),
-        area=instance.area,
-        box=Box(x=x1, y=y1, width=x2 - x1, height=y2 - y1),
-        mask=None if instance.rle is None else Rle(size=image_hw, counts=instance.rle),
+def _instances(result: Result, model: str) -> shapes.Instances:
+    return shapes.Instances(
+        image=_size(result),
+        model=shapes.Model(model, result.version),
+        instances=[
+            shapes.Instance(
+                class_id=instance.class_id,
+                label=instance.label,
+                score=_score(instance),
+                area=instance.area,
+                box=shapes.Box(*_xywh(instance)),
+                mask=None if isinstance(instance.mask, Outline) else instance.mask,
+            )
+            for instance in result.instances
+        ],
     )
 
 
-def model_json(model: str, contract: ModelContract, version: int) -> bytes:
-    """Return the contract in force, with the model's name and version."""
-    return msgspec.json.encode({"model": Model(model, version), "contract": contract})
+def _coco(instance: Instance, image_id: int) -> shapes.CocoResult:
+    mask = instance.mask
+    return shapes.CocoResult(
+        image_id=image_id,
+        category_id=instance.class_id,
+        bbox=_xywh(instance),
+        score=_score(instance),
+        segmentation=mask.polygons if isinstance(mask, shapes.PolygonMask) else _rle(instance),
+    )
+
+
+def _cvat(instance: Instance) -> shapes.CvatShape:
+    confidence, label = str(_score(instance)), _name(instance)
+    if not isinstance(instance.mask, Outline):
+        y1, x1, y2, x2 = instance.box
+        return shapes.CvatRectangle(confidence, label, [float(side) for side in (x1, y1, x2, y2)])
+    points = instance.mask.points
+    if instance.mask.pixels:
+        return shapes.CvatMask(confidence, label, points, msgspec.Raw(instance.mask.pixels))
+    return shapes.CvatPolygon(confidence, label, points)
+
+
+def _roboflow(result: Result) -> shapes.Roboflow:
+    return shapes.Roboflow(
+        inference_id=str(uuid.uuid4()),
+        time=sum(result.durations_s.values()),
+        image=_size(result),
+        predictions=[_prediction(instance) for instance in _drawn(result.instances)],
+    )
+
+
+def _prediction(instance: Instance) -> shapes.RoboflowPrediction:
+    x, y, width, height = _xywh(instance)
+    points: list[shapes.Point] | UnsetType = UNSET
+    if isinstance(instance.mask, Outline):
+        flat = iter(instance.mask.points)
+        points = [shapes.Point(x, y) for x, y in zip(flat, flat, strict=True)]
+    return shapes.RoboflowPrediction(
+        x=x + width / 2,
+        y=y + height / 2,
+        width=width,
+        height=height,
+        confidence=_score(instance),
+        class_=_name(instance),
+        class_id=instance.class_id,
+        detection_id=str(uuid.uuid4()),
+        points=points,
+        rle=_rle(instance),
+    )
+
+
+def _drawn(instances: Iterable[Instance]) -> Iterator[Instance]:
+    """Yield the instances but those whose outline is empty: the readers of these formats fail on them."""
+    for one in instances:
+        bare = isinstance(one.mask, Outline) and not one.mask.points
+        if not bare and one.mask != shapes.PolygonMask(polygons=[]):
+            yield one
+
+
+def _rle(instance: Instance) -> shapes.CocoRle | UnsetType:
+    mask = instance.mask
+    return shapes.CocoRle(mask.size, mask.counts) if isinstance(mask, shapes.RleMask) else UNSET
+
+
+def _size(result: Result) -> shapes.ImageSize:
+    height, width = result.image_hw
+    return shapes.ImageSize(width, height)
+
+
+def _xywh(instance: Instance) -> tuple[int, int, int, int]:
+    y1, x1, y2, x2 = instance.box
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def _score(instance: Instance) -> float:
+    return round(instance.score, SCORE_DIGITS)
+
+
+def _name(instance: Instance) -> str:
+    """Return the label, or the id where the model names none: these formats have no null."""
+    return str(instance.class_id) if instance.label is None else instance.label
+
+
+def index_json() -> bytes:
+    """Return what the service offers."""
+    return msgspec.json.encode(shapes.Index("segment", routes.INDEX))
+
+
+def health_json() -> bytes:
+    """Return what /health says."""
+    return msgspec.json.encode(shapes.Health())
 
 
 def ready_json(model: str, version: int) -> bytes:
     """Return what /ready says of a model that is served."""
-    return msgspec.json.encode({"status": "ready", "model": Model(model, version)})
+    return msgspec.json.encode(shapes.Ready(shapes.Model(model, version)))
+
+
+def model_json(model: str, contract: ModelContract, version: int) -> bytes:
+    """Return the contract in force, with the model's name and version."""
+    return msgspec.json.encode(shapes.ModelAnswer(shapes.Model(model, version), contract))
 
 
 def problem_json(error: SegmentError, request_id: str) -> bytes:
     """Return the error for the client."""
-    return msgspec.json.encode(Problem(error.title, error.status, error.detail, request_id))
-
-
-def plain_json(value: dict[str, Any]) -> bytes:
-    """Return plain values as JSON."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(shapes.Problem(error.title, error.status, error.detail, request_id))

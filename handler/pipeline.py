@@ -8,79 +8,72 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from handler import mold, quantize
 from handler.contract import ModelContract
-from handler.errors import BadRequest, ContractViolation
-from handler.image import decode_image
-from handler.masks import encode_rle, unmold_mask
+from handler.errors import BadRequest, ContractViolation, shown
+from handler.image import Limits, decode_image
+from handler.masks import Encoded, encode_mask, unmold_mask
+from handler.options import Options
 from handler.wire import Answer, Expected
 
 Array = npt.NDArray[Any]
 Predict = Callable[[Mapping[str, Array], tuple[Expected, ...]], Answer]
 
-
+STAGES = ("decode", "mold", "predict", "unmold", "encode")
 MAX_CLASS_ID = 1 << 16
 MAX_ID_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What the client asked for; ``classes`` are labels or ids, () is all; ``mask`` is ``rle`` or ``none``."""
-
-    threshold: float = 0.0
-    max_instances: int | None = None
-    classes: tuple[str, ...] = ()
-    mask: str = "rle"
-    mask_threshold: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
 class Instance:
-    """One object; ``box`` is y1, x1, y2, x2 in image pixels, y2 and x2 exclusive; ``rle`` None where not asked for."""
+    """One object; ``box`` is y1, x1, y2, x2 in image pixels, y2 and x2 exclusive; ``mask`` as the options want it."""
 
     class_id: int
     label: str | None
     score: float
     box: tuple[int, int, int, int]
     area: int
-    rle: str | None
+    mask: Encoded | None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer: instances by falling score, and the seconds each stage took."""
+    """The answer: instances by falling score, the seconds each stage took, the bytes to and from the model."""
 
     image_hw: tuple[int, int]
     version: int
     instances: tuple[Instance, ...]
     durations_s: Mapping[str, float]
+    up_bytes: int = 0
+    down_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds by stage, in the order they were first entered."""
+    """Seconds by stage, all of them from the start, in the order of the story."""
 
-    durations_s: dict[str, float] = field(default_factory=dict)
+    durations_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to stage ``name``."""
         start = time.perf_counter()
         yield
-        self.durations_s[name] = self.durations_s.get(name, 0.0) + time.perf_counter() - start
+        self.durations_s[name] += time.perf_counter() - start
 
 
-def segment(data: bytes, options: Options, contract: ModelContract, predict: Predict, max_pixels: int) -> Result:
+def segment(data: bytes, options: Options, contract: ModelContract, predict: Predict, limits: Limits) -> Result:
     """Return what the model sees in the encoded image ``data``.
 
-    Raises BadRequest, UnsupportedMedia or ImageTooLarge for the image or an unknown class, ContractViolation where the
+    Raises BadRequest, UnsupportedMedia or TooLarge for the image or an unknown class, ContractViolation where the
     answer does not fit the contract, and whatever ``predict`` raises.
     """
     clock = Clock()
-    wanted = class_ids(options.classes, contract)
+    wanted = class_ids(options.class_names, contract)
     with clock.stage("decode"):
-        image = decode_image(data, max_pixels)
+        image = decode_image(data, limits)
     with clock.stage("mold"):
         inputs, frame = encode_inputs(image, contract)
     with clock.stage("predict"):
@@ -88,13 +81,12 @@ def segment(data: bytes, options: Options, contract: ModelContract, predict: Pre
     with clock.stage("unmold"):
         rows = select(answer.outputs[contract.detections.name][0], options, wanted)
         masks = gather_masks(answer.outputs[contract.masks.name][0], rows, contract)
-    with clock.stage("encode"):
-        instances = tuple(build_instances(rows, masks, frame, options, contract))
-    return Result(frame.image_hw, answer.version, instances, clock.durations_s)
+    instances = tuple(build_instances(rows, masks, frame, options, contract, clock=clock))
+    return Result(frame.image_hw, answer.version, instances, clock.durations_s, answer.up_bytes, answer.down_bytes)
 
 
-def encode_inputs(image: npt.NDArray[np.uint8], contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
-    """Return the model's input tensors for the image uint8 [H, W, 3], and where the image lies in the frame."""
+def encode_inputs(image: Image.Image, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
+    """Return the model's input tensors for the RGB image, and where the image lies in the frame."""
     molded, frame = mold.mold(image, contract.resize, contract.image.padded)
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
     if contract.meta is not None:
@@ -113,7 +105,7 @@ def expected_outputs(contract: ModelContract) -> tuple[Expected, ...]:
     )
 
 
-def class_ids(classes: tuple[str, ...], contract: ModelContract) -> frozenset[int] | None:
+def class_ids(classes: tuple[str | int, ...], contract: ModelContract) -> frozenset[int] | None:
     """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
     if not classes:
         return None
@@ -121,13 +113,20 @@ def class_ids(classes: tuple[str, ...], contract: ModelContract) -> frozenset[in
     wanted: set[int] = set()
     for name in classes:
         ids = {key for key, label in contract.labels.items() if label == name}
-        if not ids and name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS and 1 <= int(name) <= highest:
-            ids = {int(name)}
+        if not ids and 1 <= _as_id(name) <= highest:
+            ids = {_as_id(name)}
         if not ids:
             known = ", ".join(contract.labels.values()) or "none, as the model names no classes"
-            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {name!r}")
+            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {shown(name)}")
         wanted |= ids
     return frozenset(wanted)
+
+
+def _as_id(name: str | int) -> int:
+    """Return the class id that is meant, 0 where it is none."""
+    if isinstance(name, int):
+        return name
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,22 +173,36 @@ def gather_masks(codes: Array, rows: Rows, contract: ModelContract) -> npt.NDArr
 
 
 def build_instances(
-    rows: Rows, masks: npt.NDArray[np.float32], frame: mold.Frame, options: Options, contract: ModelContract
+    rows: Rows,
+    masks: npt.NDArray[np.float32],
+    frame: mold.Frame,
+    options: Options,
+    contract: ModelContract,
+    *,
+    clock: Clock,
 ) -> Iterator[Instance]:
-    """Yield the instances whose box, cut to the image, is not empty, up to ``max_instances``."""
-    boxes = mold.unmold_boxes(rows.boxes, frame)
+    """Yield the instances whose box, cut to the image, is not empty, up to ``max_instances``.
+
+    One at a time, as masks at the size of the image can be large.
+    """
+    in_frame = contract.detections.boxes == "frame"
+    boxes = mold.unmold_boxes(rows.boxes, frame) if in_frame else mold.scale_boxes(rows.boxes, frame.image_hw)
     clipped = mold.clip_boxes(boxes, frame.image_hw)
     visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
-    for row in visible[: options.max_instances]:
+    for row in visible[: options.max_instances or None]:
         y1, x1, y2, x2 = (int(side) for side in boxes[row])
         top, left, bottom, right = (int(side) for side in clipped[row])
-        crop = unmold_mask(masks[row], (y1, x1, y2, x2), (top, left, bottom, right), options.mask_threshold)
+        with clock.stage("unmold"):
+            mask = unmold_mask(masks[row], (y1, x1, y2, x2), (top, left, bottom, right), options.mask_threshold)
+            area = mask.area
+        with clock.stage("encode"):
+            encoded = encode_mask(mask, options.encoding, frame.image_hw)
         class_id = int(rows.classes[row])
         yield Instance(
             class_id=class_id,
             label=contract.labels.get(class_id),
             score=float(rows.scores[row]),
-            box=crop.box,
-            area=crop.area,
-            rle=encode_rle(crop, frame.image_hw) if options.mask == "rle" else None,
+            box=mask.clipped,
+            area=area,
+            mask=encoded,
         )

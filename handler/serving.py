@@ -5,6 +5,7 @@ ones. Where another version answers than the one whose contract is in force, its
 answer is good; another, and the request is done anew, for that version by number.
 """
 
+import dataclasses
 import logging
 import threading
 import time
@@ -112,11 +113,12 @@ class ModelClient:
             request = wire.encode_request(self.model, served.contract.signature, inputs, names, version)
             response = self._channel.call(PREDICT, request, end_s, by_number)
             try:
-                return wire.decode_response(response, expected, served.version)
+                answer = wire.decode_response(response, expected, served.version)
             except VersionChanged as change:
                 if self._known(change.version, end_s).contract != served.contract:
                     raise
-                return wire.decode_response(response, expected, change.version)
+                answer = wire.decode_response(response, expected, change.version)
+            return dataclasses.replace(answer, up_bytes=len(request))
 
         return predict
 

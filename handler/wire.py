@@ -42,10 +42,12 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Output tensors by name and the version of the model that made them."""
+    """Output tensors by name, the version of the model that made them, and the bytes of request and response."""
 
     outputs: Mapping[str, Array]
     version: int
+    up_bytes: int = 0
+    down_bytes: int = 0
 
 
 def encode_request(
@@ -87,7 +89,7 @@ def decode_response(response: bytes, expected: tuple[Expected, ...], version: in
         if want.name not in message.outputs:
             raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
         outputs[want.name] = _array(message.outputs[want.name], want, response)
-    return Answer(outputs, answered)
+    return Answer(outputs, answered, down_bytes=len(response))
 
 
 def decode_string(response: bytes, name: str) -> tuple[bytes, int]:

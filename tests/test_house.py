@@ -6,24 +6,50 @@ import pytest
 HANDLER = Path(__file__).parent.parent / "handler"
 ALLOWED = {
     "errors": set(),
+    "log": set(),
     "contract": {"errors"},
-    "config": {"contract", "errors"},
+    "shapes": {"contract"},
+    "routes": {"shapes"},
+    "options": {"errors"},
     "image": {"errors"},
+    "config": {"contract", "errors", "image"},
     "mold": {"contract", "errors"},
     "quantize": {"contract", "errors"},
-    "masks": {"errors"},
+    "rle": set(),
+    "polygons": set(),
+    "masks": {"options", "polygons", "rle", "shapes"},
     "protos": set(),
     "wire": {"protos", "errors"},
     "signature": {"protos", "contract", "errors"},
-    "pipeline": {"contract", "errors", "image", "mold", "quantize", "masks", "wire"},
+    "pipeline": {"contract", "errors", "image", "mold", "options", "quantize", "masks", "wire"},
     "channel": {"errors"},
     "serving": {"channel", "contract", "errors", "protos", "wire"},
-    "formats": {"contract", "errors", "pipeline"},
-    "options": {"errors", "pipeline"},
-    "web": {"contract", "errors", "formats", "options", "pipeline"},
+    "formats": {"contract", "errors", "masks", "options", "pipeline", "routes", "shapes"},
+    "openapi": {"access", "options", "routes", "shapes"},
+    "access": {"errors"},
+    "bodies": {"errors", "options"},
+    "web": {
+        "access",
+        "bodies",
+        "contract",
+        "errors",
+        "formats",
+        "log",
+        "openapi",
+        "options",
+        "pipeline",
+        "routes",
+        "shapes",
+    },
     "__init__": set(),
 }
-OUTSIDE = {"flask": {"web"}, "werkzeug": {"web"}, "grpc": {"channel"}, "PIL": {"image", "mold"}}
+OUTSIDE = {
+    "flask": {"access", "bodies", "web"},
+    "werkzeug": {"bodies"},
+    "grpc": {"channel"},
+    "PIL": {"image", "masks", "mold", "pipeline"},
+    "contourpy": {"polygons"},
+}
 
 
 def imports(path):

@@ -9,6 +9,8 @@ def test_defaults():
     assert (config.address, config.model, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
     assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 50_000_000)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
+    assert config.image_kinds == ("jpeg", "png", "webp")
+    assert (config.cors_origins, config.api_keys, config.project) == ((), (), "")
     assert config.matterport.labels == ()
 
 
@@ -20,6 +22,10 @@ def test_everything_can_be_set():
             "DEADLINE_S": "1.5",
             "MAX_BODY_BYTES": "1000",
             "MAX_PIXELS": "50e6",
+            "IMAGE_KINDS": "png, avif",
+            "CORS_ORIGINS": "https://a.example, http://localhost:3000",
+            "API_KEYS": "one, two",
+            "GOOGLE_CLOUD_PROJECT": "a-project",
             "IMAGE_RESIZE_MODE": "pad64",
             "IMAGE_MIN_DIM": "0",
             "IMAGE_MAX_DIM": "512",
@@ -33,6 +39,9 @@ def test_everything_can_be_set():
     )
     assert config.address == "unix:/tmp/tfs"
     assert config.max_pixels == 50_000_000
+    assert config.image_kinds == ("png", "avif")
+    assert config.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert (config.api_keys, config.project) == (("one", "two"), "a-project")
     assert config.matterport.mean == (0, -1, 2.5)
     assert config.matterport.anchors.strides == (4, 8)
     assert config.matterport.resize.mode == "pad64"
@@ -46,6 +55,11 @@ def test_everything_can_be_set():
         ("DEADLINE_S", "inf", "above 0, got 'inf'"),
         ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
         ("MAX_PIXELS", "inf", "got 'inf'"),
+        ("IMAGE_KINDS", "jpeg,psd", "IMAGE_KINDS must be some of jpeg, png, webp, gif.*, got 'jpeg,psd'"),
+        ("IMAGE_KINDS", " ", "IMAGE_KINDS must be some of"),
+        ("CORS_ORIGINS", "example.com", "CORS_ORIGINS must be origins such as https://example.com.*got 'example.com'"),
+        ("CORS_ORIGINS", "https://a.example/path", "without a path"),
+        ("CORS_ORIGINS", "*, https://a.example", "or \\* alone"),
         ("MODEL_NAME", " ", "MODEL_NAME must be a non-empty text"),
         ("IMAGE_RESIZE_MODE", "none", "one of square, pad64, got 'none'"),
         ("IMAGE_MIN_DIM", "2000", r"min_dim must be in 0..max_dim \(1024\), got 2000"),
@@ -59,3 +73,24 @@ def test_everything_can_be_set():
 def test_a_wrong_setting_is_named(name, value, message):
     with pytest.raises(ConfigError, match=message):
         Config.from_environ({name: value})
+
+
+def test_origins_are_as_browsers_send_them():
+    text = "https://Shop.Example:443,http://a.example:80,http://localhost:3000"
+    origins = Config.from_environ({"CORS_ORIGINS": text}).cors_origins
+    assert origins == ("https://shop.example", "http://a.example", "http://localhost:3000")
+    assert Config.from_environ({"CORS_ORIGINS": "*"}).cors_origins == ("*",)
+
+
+def test_keys_are_never_told():
+    assert "one" not in repr(Config.from_environ({"API_KEYS": "one"}))
+    with pytest.raises(ConfigError, match=r"API_KEYS must be keys of printable ASCII.*in place 2") as told:
+        Config.from_environ({"API_KEYS": "one,t w o,three"})
+    assert not {"one", "t w o", "three"} & set(str(told.value).split(", "))
+    assert "t w o" not in str(told.value)
+
+
+def test_an_empty_key_is_no_key():
+    assert Config.from_environ({"API_KEYS": " "}).api_keys == ()
+    with pytest.raises(ConfigError, match="in place 2 an empty one"):
+        Config.from_environ({"API_KEYS": "one,,three"})

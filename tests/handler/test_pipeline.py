@@ -6,7 +6,9 @@ from PIL import Image
 
 from handler.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
 from handler.errors import ContractViolation
-from handler.pipeline import Options, segment
+from handler.image import Limits
+from handler.options import Options
+from handler.pipeline import segment
 from handler.wire import Answer
 from tests.handler.backend import BOUNDARY, two_objects
 
@@ -18,7 +20,7 @@ def png(width=64, height=64):
 
 
 def run(outputs, contract=BOUNDARY, data=None, **options):
-    return segment(data or png(), Options(**options), contract, lambda inputs, expected: Answer(outputs, 4), 10**6)
+    return segment(data or png(), Options(**options), contract, lambda inputs, expected: Answer(outputs, 4), Limits())
 
 
 def test_instances_by_falling_score():
@@ -26,6 +28,13 @@ def test_instances_by_falling_score():
     assert result.version == 4
     assert [round(instance.score, 2) for instance in result.instances] == [0.95, 0.9]
     assert [instance.box for instance in result.instances] == [(32, 0, 40, 8), (8, 16, 24, 48)]
+
+
+def test_the_mask_threshold_is_the_one_asked_for():
+    outputs = two_objects()
+    outputs["mrcnn_mask"][0, 0] = np.arange(16).reshape(4, 4) * 8  # 0 to 120
+    areas = [run(outputs, mask_threshold=threshold, classes=("circle",)).instances[0].area for threshold in (0.2, 0.8)]
+    assert areas[0] > 2 * areas[1] > 0
 
 
 def test_a_list_without_an_end_is_read_whole():
@@ -66,7 +75,7 @@ def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
         seen.update(inputs)
         return Answer(outputs, 1)
 
-    result = segment(png(), Options(), contract, predict, 10**6)
+    result = segment(png(), Options(), contract, predict, Limits())
     assert seen["input_image"].shape == (1, 128, 128, 3)
     assert seen["input_image"][0, 64, 64].tolist() == [127, -117, -104]
     assert seen["input_image_meta"].shape == (1, 15)
