@@ -3,7 +3,7 @@
 PYTHONS = python3.11 python3.12 python3.13 python3
 FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
-CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis
+CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
 .PHONY: help demo serve test check train evaluate fidelity setup clean
 
@@ -32,7 +32,7 @@ evaluate: setup ## measure the bundled model on held-out scenes and on real coin
 	@$(RUN) deploy.model.evaluate $(ARGS)
 
 fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
-	@$(RUN) deploy.export.fidelity $(ARGS)
+	@$(RUN) deploy.export.report.fidelity $(ARGS)
 
 setup: ## make or repair .venv (every target does)
 	@for python in $(or $(PYTHON),$(PYTHONS)); do \

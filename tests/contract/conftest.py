@@ -1,0 +1,149 @@
+"""The function as its users meet it: a process of its own, a real socket, under each server that runs it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.contract import scenes
+from tests.handler.backend import Backend, serve
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {"gunicorn": (), "flask": ("--debug",)}  # functions-framework's two: deployed, and with --debug
+ORIGIN = "https://app.example"
+KEYS = ("first-key-0123456789", "second-key-0123456789")
+START_S, ANSWER_S = 60, 30
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response; ``headers`` by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Function:
+    """A running function; ``backend`` is what answers behind it."""
+
+    def __init__(self, port, process, log, backend):
+        self.port, self.process, self.log, self.backend = port, process, log, backend
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, method, path, body=None, headers=()):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
+        try:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            fields = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, fields, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, headers=headers)
+
+    def post(self, body, query="", content_type="application/octet-stream", headers=()):
+        return self.ask("POST", f"/{query}", body, {"Content-Type": content_type, **dict(headers)})
+
+    def peak_bytes(self):
+        """Return the most memory that the largest process of the function's group ever had resident."""
+        sizes = [0]
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                group = int(stat.read_text().rpartition(")")[2].split()[2])
+                status = (stat.parent / "status").read_text()
+            except (OSError, IndexError):  # it ended meanwhile
+                continue
+            if group == self.process.pid and (found := re.search(r"VmHWM:\s+(\d+) kB", status)):
+                sizes.append(1024 * int(found[1]))
+        return max(sizes)
+
+    def log_lines(self):
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith('{"severity"')]
+
+
+@contextmanager
+def running(folder, server, backend, **settings):
+    """Start the function, yield it once it listens, and end all its processes."""
+    with serve(backend) as address, socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+        probe.close()
+        log = folder / "function.log"
+        command = [sys.executable, "-m", "functions_framework", "--target=segment", "--source=main.py"]
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [*command, "--host=127.0.0.1", f"--port={port}", *SERVERS[server]],
+                cwd=ROOT,
+                env={**os.environ, "TF_SERVING_ADDRESS": address, "no_proxy": "127.0.0.1", **settings},
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_for(port, process, log)
+            yield Function(port, process, log, backend)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(10)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(port, process, log):
+    end_s = time.monotonic() + START_S
+    while time.monotonic() < end_s and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the function must listen within {START_S} s, its log: {log.read_text()}")
+
+
+@pytest.fixture(scope="package", params=SERVERS)
+def started(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(
+        folder, request.param, show_scene(Backend()), CORS_ORIGINS=ORIGIN, GOOGLE_CLOUD_PROJECT="a-project"
+    ) as function:
+        yield function
+
+
+def show_scene(backend):
+    """Let a backend be as new, and answer the scene."""
+    backend.__init__()
+    backend.contract = scenes.CONTRACT.to_json()
+    backend.outputs = scenes.outputs()
+    return backend
+
+
+@pytest.fixture
+def function(started):
+    """Return the function, open to all."""
+    show_scene(started.backend)
+    return started
+
+
+@pytest.fixture(scope="package", params=SERVERS)
+def locked(request, tmp_path_factory):
+    """Yield a function that asks for API keys."""
+    folder = tmp_path_factory.mktemp(f"locked-{request.param}")
+    with running(folder, request.param, show_scene(Backend()), API_KEYS=", ".join(KEYS)) as function:
+        yield function
