@@ -1,0 +1,166 @@
+"""One image to one model, as the function would ask: the source in TensorFlow, or an export on the stand-in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+from tensorflow_serving.apis import model_pb2
+
+from deploy.export import dialects, signatures
+from deploy.export.source import Source
+from deploy.local.model_server.flags import Flags
+from deploy.local.model_server.predict import encode_response
+from deploy.local.model_server.server import ModelServer
+from handler import pipeline, wire
+from handler.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
+from handler.image import Limits
+from handler.options import Options
+from handler.serving import ModelClient
+from handler.signature import contract_from_metadata
+from handler.wire import Answer, Expected
+
+DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
+KINDS: dict[str, Callable[[Source], signatures.Exported]] = {
+    "float32": signatures.float32,
+    "article": signatures.article,
+    "boundary": signatures.boundary,
+}
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image's answer.
+
+    ``rows`` float32 (n, 6), as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
+    ``masks`` float32 (d, h, w): probabilities of all d detections, those outside the image too. Bytes are 0 where
+    nothing was sent.
+    """
+
+    rows: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    instances: tuple[pipeline.Instance, ...]
+    up_bytes: int
+    down_bytes: int
+
+    def codes(self) -> list[dict[str, Any]]:
+        """The masks as pycocotools takes them."""
+        return [msgspec.to_builtins(instance.mask) for instance in self.instances]
+
+    def saturating(self) -> tuple[int, int]:
+        """Mask probabilities that the article's recipe has no code for (p * 255 above 127), and all: how many."""
+        return int((self.masks * np.float32(255) > 127).sum()), self.masks.size
+
+
+Ask = Callable[[bytes], Seen]  # an encoded image -> what the model sees in it
+
+
+def see(data: bytes, contract: ModelContract, predict: pipeline.Predict) -> Seen:
+    """Return what the function makes of the encoded image ``data``, with the model's own rows and masks."""
+    answers: list[Answer] = []
+
+    def listening(inputs: Mapping[str, Array], expected: tuple[Expected, ...]) -> Answer:
+        answers.append(predict(inputs, expected))
+        return answers[-1]
+
+    result = pipeline.segment(data, Options(), contract, listening, Limits())
+    outputs = answers[-1].outputs
+    detections = outputs[contract.detections.name][0]
+    found = pipeline.select(detections, Options(), None)
+    masks = pipeline.gather_masks(outputs[contract.masks.name][0], found, contract)
+    rows = detections[found.index][_places(found, result.instances)]
+    return Seen(rows, masks, result.instances, result.up_bytes, result.down_bytes)
+
+
+def _places(found: pipeline.Rows, instances: Sequence[pipeline.Instance]) -> list[int]:
+    """Return each instance's place in ``found``: the order is the same, what lies outside the image is left out."""
+    keys = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
+    places = enumerate(keys)
+    return [next(place for place, key in places if key == (one.class_id, one.score)) for one in instances]
+
+
+@contextmanager
+def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = False) -> Iterator[Ask]:
+    """The export under `base` on a stand-in of its own, in one of the two encodings, asked by the function's client."""
+    flags = Flags(
+        port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
+    )
+    derive = partial(contract_from_metadata, settings=settings)
+    with ModelServer(flags) as server:
+        client = ModelClient(server.target, "model", DEADLINE_S, derive)
+        try:
+            yield lambda data: client.run(partial(see, data))
+        finally:
+            client.close()
+
+
+def in_tensorflow(source: Source) -> Ask:
+    """The source itself, run by TensorFlow in this process, asked as the function would ask it."""
+    if source.dialect != "matterport":
+        return partial(see, contract=_detection_contract(source), predict=_detection_predict(source))
+    run = tf.function(source.graph.call, reduce_retracing=True)
+
+    def predict(inputs: Mapping[str, Array], _: tuple[Expected, ...]) -> Answer:
+        outputs = run({name: tf.constant(array) for name, array in inputs.items()})
+        return Answer({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
+
+    return partial(see, contract=float32_contract(source), predict=predict)
+
+
+def float32_contract(source: Source) -> ModelContract:
+    """What a Matterport source wants of its client, whom it leaves the padding, the mean, meta and anchors."""
+    settings = source.settings
+    return ModelContract(
+        image=ImageInput(dtype="float32", mean=settings.mean, padded=True),
+        masks=MaskOutput(dtype="float32", per_class=True),
+        resize=settings.resize,
+        labels=dict(source.labels),
+        meta=MetaInput(num_classes=source.num_classes),
+        anchors=settings.anchors,
+        source=source.graph.description,
+    )
+
+
+def _detection_contract(source: Source) -> ModelContract:
+    image, masks = ImageInput(dtype="uint8", padded=False), MaskOutput(dtype="float32", per_class=False)
+    return msgspec.structs.replace(signatures.boundary_contract(source), image=image, masks=masks)
+
+
+def _detection_predict(source: Source) -> pipeline.Predict:
+    """Call a source of the other dialects. Bytes are those of the messages that would carry its inputs and outputs."""
+    image = dialects.image_of(source.graph)
+
+    @tf.function(reduce_retracing=True)
+    def run(pixels: tf.Tensor) -> Any:
+        outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
+        return outputs, dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+
+    def predict(inputs: Mapping[str, Array], expected: tuple[Expected, ...]) -> Answer:
+        (pixels,) = inputs.values()
+        outputs, (rows, masks) = run(tf.constant(pixels))
+        sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
+        request = wire.encode_request("model", signatures.SERVING, sent)
+        raw = {name: tensor.numpy() for name, tensor in outputs.items()}
+        response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
+        found = {want.name: tensor.numpy() for want, tensor in zip(expected, (rows, masks), strict=True)}
+        return Answer(found, 0, len(request), len(response))
+
+    return predict
+
+
+def as_png(image: NDArray[np.uint8]) -> bytes:
+    """Return an image uint8 (h, w, 3) encoded."""
+    body = io.BytesIO()
+    Image.fromarray(image).save(body, "PNG", compress_level=1)
+    return body.getvalue()
