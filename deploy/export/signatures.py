@@ -11,8 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from deploy.export import frame
-from deploy.export.source import Source
+from deploy.export import dialects, frame
+from deploy.export.graphs import ExportError
+from deploy.export.source import META_HEAD, Source
 from handler.contract import (
     CONTRACT_OUTPUT,
     CONTRACT_QUERY,
@@ -21,6 +22,7 @@ from handler.contract import (
     ImageInput,
     MaskOutput,
     ModelContract,
+    Resize,
 )
 
 SERVING = "serving_default"
@@ -31,21 +33,21 @@ Functions = dict[str, Callable[..., Any]]
 
 
 class Exported(tf.Module):
-    """The object that is saved: it owns the source's variables and the functions of its signatures.
+    """The object that is saved: it owns what the functions of its signatures need.
 
-    It owns TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its
-    graph, as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
+    ``warm_up_hw``: size of the image that the server should run once before it serves, None for none.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, functions: Functions, warm_up_hw: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.weights = [variable.value for variable in source.model.variables]
-        self.functions: Functions = {}
+        self.owned = list(source.graph.owned)
+        self.functions = functions
+        self.warm_up_hw = warm_up_hw
 
 
 def float32(source: Source) -> Exported:
     """The source unchanged: float32 image, meta and anchors up, float32 masks of every class down."""
-    return _matterport(source, tf.float32, lambda detections, masks: (detections, masks))
+    return _matterport(source, tf.float32, lambda masks: masks)
 
 
 def article(source: Source) -> Exported:
@@ -54,65 +56,85 @@ def article(source: Source) -> Exported:
     Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code.
     Kept for clients that already run it.
     """
-    return _matterport(source, tf.int8, lambda detections, masks: (detections, tf.cast(masks * 255, tf.int8)))
+    return _matterport(source, tf.int8, lambda masks: tf.cast(masks * 255, tf.int8))
 
 
-def _matterport(source: Source, image_type: tf.DType, finish: Callable[..., tuple[tf.Tensor, tf.Tensor]]) -> Exported:
-    exported = Exported(source)
+def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tensor], tf.Tensor]) -> Exported:
+    if source.dialect != "matterport":
+        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export its boundary")
 
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, None, 3], image_type, "input_image"),
-            tf.TensorSpec([None, 12 + source.num_classes], tf.float32, "input_image_meta"),
+            tf.TensorSpec([None, META_HEAD + source.num_classes], tf.float32, "input_image_meta"),
             tf.TensorSpec([None, None, 4], tf.float32, "input_anchors"),
         ]
     )
     def serve(input_image: tf.Tensor, input_image_meta: tf.Tensor, input_anchors: tf.Tensor) -> dict[str, tf.Tensor]:
-        detections, masks = finish(*source(tf.cast(input_image, tf.float32), input_image_meta, input_anchors))
-        return {"mrcnn_detection": detections, "mrcnn_mask": masks}
+        image = tf.cast(input_image, tf.float32)
+        outputs = source.graph.call(
+            {"input_image": image, "input_image_meta": input_image_meta, "input_anchors": input_anchors}
+        )
+        return {"mrcnn_detection": outputs["mrcnn_detection"], "mrcnn_mask": encode(outputs["mrcnn_mask"])}
 
-    exported.functions = {SERVING: serve}
-    return exported
+    return Exported(source, {SERVING: serve})
 
 
 def boundary(source: Source) -> Exported:
     """The repaired boundary: the resized image as lossless int8 up, each detection's own mask as int8 down.
 
-    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6), normalised to the padded frame
-    as the source gives it; mrcnn_mask int8 (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
+    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6); mrcnn_mask int8
+    (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
     """
-    exported = Exported(source)
-    settings, text = source.settings, boundary_contract(source).to_json()
+    text = boundary_contract(source).to_json()
+    answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
     def serve(input_image: tf.Tensor) -> dict[str, tf.Tensor]:
-        size_hw = tf.shape(input_image)[1:3]
-        frame_hw = frame.frame_size(size_hw, settings.resize)
-        pixels = tf.cast(input_image, tf.float32) - IMAGE_ZERO_POINT
-        detections, masks = source(
-            frame.pad(pixels, frame_hw, settings.mean),
-            frame.meta(size_hw, frame_hw, source.num_classes),
-            frame.anchors(frame_hw, settings.anchors),
-        )
-        own = tf.gather(masks, tf.cast(detections[..., 4], tf.int32), axis=4, batch_dims=2)
-        return {"mrcnn_detection": detections, "mrcnn_mask": tf.cast(tf.round(own * MASK_LEVELS), tf.int8)}
+        rows, masks = answer(source, tf.cast(input_image, tf.int32) - IMAGE_ZERO_POINT)
+        return {"mrcnn_detection": rows, "mrcnn_mask": tf.cast(tf.round(masks * MASK_LEVELS), tf.int8)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int8, CONTRACT_QUERY)])
     def contract(query: tf.Tensor) -> dict[str, tf.Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), text)}
 
-    exported.functions = {SERVING: serve, CONTRACT_SIGNATURE: contract}
-    return exported
+    side = source.settings.resize.max_dim
+    return Exported(source, {SERVING: serve, CONTRACT_SIGNATURE: contract}, (side, side))
+
+
+def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """For pixels int32 (1, h, w, 3), return rows float32 (1, N, 6) and each row's own mask (1, N, mh, mw)."""
+    size_hw, settings = tf.shape(pixels)[1:3], source.settings
+    frame_hw = frame.frame_size(size_hw, settings.resize)
+    outputs = source.graph.call(
+        {
+            "input_image": frame.pad(tf.cast(pixels, tf.float32), frame_hw, settings.mean),
+            "input_image_meta": frame.meta(size_hw, frame_hw, source.num_classes),
+            "input_anchors": frame.anchors(frame_hw, settings.anchors),
+        }
+    )
+    rows = outputs["mrcnn_detection"]
+    return rows, tf.gather(outputs["mrcnn_mask"], tf.cast(rows[..., 4], tf.int32), axis=4, batch_dims=2)
+
+
+def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same for the dialects that do everything but the resizing themselves."""
+    image = dialects.image_of(source.graph)
+    outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
+    rows, masks = dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+    return rows, tf.clip_by_value(masks, 0.0, 1.0)
 
 
 def boundary_contract(source: Source) -> ModelContract:
     """What the boundary export of a source says of itself."""
+    matterport = source.dialect == "matterport"
+    resize = source.settings.resize
     return ModelContract(
         image=ImageInput(dtype="int8", scale=1.0, zero_point=IMAGE_ZERO_POINT, mean=None, padded=False),
-        detections=DetectionOutput(),
+        detections=DetectionOutput(boxes="frame" if matterport else "image"),
         masks=MaskOutput(dtype="int8", scale=1 / MASK_LEVELS, zero_point=0, per_class=False),
-        resize=source.settings.resize,
-        labels=dict(enumerate(source.settings.labels, start=1)),
-        source=source.description,
+        resize=resize if matterport else Resize(mode="fit", min_dim=0, max_dim=resize.max_dim),
+        labels=dict(source.labels),
+        source=f"{source.graph.description} ({source.dialect})",
         signature=SERVING,
     )

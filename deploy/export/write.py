@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
+from deploy.export.graphs import ExportError, first_line
 from deploy.export.signatures import SERVING, Exported
-from deploy.export.source import ExportError
+from deploy.export.workplace import workplace
+from handler import wire
 
 TRIAL_PX = 64  # side of the image a new export is run on
+TRIAL_ANCHORS = 3 * (16**2 + 8**2 + 4**2 + 2**2 + 1)  # of that image at Matterport's strides and ratios
+FURTHEST = 4.0  # no box that is a share of the image reaches further out
+WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
 
 
 def write(exported: Exported, base: Path) -> Path:
@@ -21,48 +27,69 @@ def write(exported: Exported, base: Path) -> Path:
     Raises:
         ExportError: the folder cannot be written, or the reloaded model does not answer. Nothing is left behind.
     """
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".export-", dir=base))
-    except OSError as error:
-        raise ExportError(f"--output must be a folder that can be written, got {base}: {error}") from error
-    try:
-        _save(exported, work / "model")
+    with workplace(base, "--output must be a folder that can be written") as work:
+        _save(exported, work / "model", base.name)
         _try_out(work / "model")
+        return _claim(work / "model", base)
+
+
+def _claim(folder: Path, base: Path) -> Path:
+    """Rename the folder to the next version, or the one after where another export takes that first."""
+    while True:
         version = base / str(1 + max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=0))
-        (work / "model").rename(version)
-    finally:
-        shutil.rmtree(work)
-    return version
+        try:
+            return folder.rename(version)
+        except OSError as error:
+            if not version.exists():
+                raise ExportError(f"--output must be a folder that can be written, got {error.strerror}") from error
 
 
-def _save(exported: Exported, folder: Path) -> None:
+def _save(exported: Exported, folder: Path, model: str) -> None:
     try:
         tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
+        if exported.warm_up_hw is not None:
+            _write_warm_up(folder / WARM_UP, model, picture(exported.warm_up_hw))
     except (tf.errors.OpError, OSError) as error:
-        raise ExportError(f"--output must be a folder that takes the model, got: {_first_line(error)}") from error
+        raise ExportError(f"--output must be a folder that takes the model, got: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _write_warm_up(path: Path, model: str, image: npt.NDArray[np.int8]) -> None:
+    """Write one PredictRequest for an image int8 [1, h, w, 3], as a record of a PredictionLog."""
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.ParseFromString(wire.encode_request(model, SERVING, {"input_image": image}))
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as records:
+        records.write(log.SerializeToString())
+
+
+def picture(size_hw: tuple[int, int]) -> npt.NDArray[np.int8]:
+    """Return an image int8 [1, h, w, 3] with something on it: grey squares of 32 pixels on a slope."""
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    grey = (y // 32 + x // 32) % 2 * 96 + (x * 64) // size_hw[1] + (y * 64) // size_hw[0] - 128
+    return np.repeat(grey.astype(np.int8)[None, :, :, None], 3, axis=3)
 
 
 def _try_out(folder: Path) -> None:
     serve = tf.saved_model.load(str(folder)).signatures[SERVING]
     _, wanted = serve.structured_input_signature
-    inputs = {name: tf.zeros(_trial_shape(name, spec), spec.dtype) for name, spec in wanted.items()}
+    wish = f"the exported model must run on an image of {TRIAL_PX} x {TRIAL_PX}"
     try:
-        outputs = serve(**inputs)
-    except tf.errors.OpError as error:
-        wanted = f"the exported model must run on an image of {TRIAL_PX} x {TRIAL_PX}"
-        raise ExportError(f"{wanted}, got: {_first_line(error)}") from error
-    if outputs["mrcnn_detection"].shape[-1] != 6:
-        got = outputs["mrcnn_detection"].shape
-        raise ExportError(f"the exported model must answer mrcnn_detection (1, N, 6), got {got}")
+        outputs = serve(**{name: _trial_input(name, spec) for name, spec in wanted.items()})
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"{wish}, got: {first_line(error)}") from error
+    rows, masks = outputs["mrcnn_detection"].numpy(), outputs["mrcnn_mask"].numpy()
+    if rows.ndim != 3 or rows.shape[-1] != 6 or masks.shape[:2] != rows.shape[:2]:
+        raise ExportError(f"{wish} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
+    if not np.isfinite(rows).all():
+        raise ExportError(f"{wish} and answer finite numbers, got NaN or infinity in mrcnn_detection")
+    furthest = float(np.abs(rows[..., :4]).max(initial=0.0))
+    if furthest > FURTHEST:
+        hint = "pixels are for the Model Garden's models, which give image_info, too"
+        raise ExportError(f"boxes must be shares of the image, 0..1, got up to {furthest:.1f} ({hint})")
 
 
-def _trial_shape(name: str, spec: Any) -> list[int]:
-    sides = [1 if side is None else side for side in spec.shape]
+def _trial_input(name: str, spec: Any) -> tf.Tensor:
     if name == "input_image":
-        return [1, TRIAL_PX, TRIAL_PX, 3]
-    return [1, 1023, 4] if name == "input_anchors" else sides  # 1023 = 3 * (16**2 + 8**2 + 4**2 + 2**2 + 1)
+        return tf.cast(picture((TRIAL_PX, TRIAL_PX)), spec.dtype)
+    sides = [1, TRIAL_ANCHORS, 4] if name == "input_anchors" else [1 if side is None else side for side in spec.shape]
+    return tf.zeros(sides, spec.dtype)

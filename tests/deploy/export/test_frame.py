@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from deploy.export import frame
 from handler import mold
@@ -17,7 +18,7 @@ SIZES = [(192, 192), (151, 200), (1, 77), (64, 256), (33, 31)]
 @pytest.mark.parametrize("resize", RULES, ids=lambda rule: rule.mode)
 def test_graph_and_client_make_the_same_inputs(resize, size_hw):
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
-    molded, there = mold.mold(image, resize, padded=True)
+    molded, there = mold.mold(Image.fromarray(image), resize, padded=True)
     frame_hw = frame.frame_size(tf.constant(size_hw), resize)
     assert tuple(frame_hw.numpy()) == there.frame_hw
     padded = frame.pad(tf.constant(image[None], tf.float32), frame_hw, MEAN)

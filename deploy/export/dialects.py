@@ -1,0 +1,120 @@
+"""What a graph speaks: Matterport's Mask R-CNN, TensorFlow's Object Detection API (and Hub), or the Model Garden.
+
+================  =================================================================================================
+matterport        input_image float32 [b, H, W, 3], input_image_meta [b, 12 + classes], input_anchors [b, A, 4] ->
+                  mrcnn_detection [b, N, 6], mrcnn_mask [b, N, h, w, classes]
+object-detection  an image uint8 or float32 [1, any, any, 3] -> detection_boxes [1, N, 4] normalised to the image,
+                  detection_classes, detection_scores [1, N], detection_masks [1, N, h, w], num_detections [1]
+model-garden      the same, with boxes in pixels of the image as the graph resized it, and image_info [1, 4, 2]: rows
+                  original size, size asked for, scale, offset
+================  =================================================================================================
+
+Sources: matterport/Mask_RCNN, mrcnn/model.py; tensorflow/models, research/object_detection/exporter_lib_v2.py and
+official/vision/serving/detection.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import tensorflow as tf
+
+from deploy.export.graphs import ExportError, Graph, describe
+
+Dialect = Literal["matterport", "object-detection", "model-garden"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+INPUTS = ("input_image", "input_image_meta", "input_anchors")
+OUTPUTS = ("mrcnn_detection", "mrcnn_mask")
+DETECTION = ("detection_boxes", "detection_classes", "detection_scores", "detection_masks")
+IMAGE_INFO, COUNT = "image_info", "num_detections"
+RANKS = {
+    "detection_boxes": 3,
+    "detection_classes": 2,
+    "detection_scores": 2,
+    "detection_masks": 4,
+    IMAGE_INFO: 3,
+    COUNT: 1,
+}
+
+
+def recognise(graph: Graph, told: str | None) -> Dialect:
+    """Return the dialect of a graph by its outputs, ``told`` if that fits; its inputs have to fit, too.
+
+    Raises ExportError with what was seen where none fits, or more than one.
+    """
+    fits: list[Dialect] = []
+    if set(OUTPUTS) <= set(graph.outputs):
+        fits.append("matterport")
+    if set(DETECTION) <= set(graph.outputs):
+        fits.append("model-garden" if IMAGE_INFO in graph.outputs else "object-detection")
+        if IMAGE_INFO in graph.outputs and told == "object-detection":
+            fits.append("object-detection")
+    if not fits:
+        wanted = f"{' and '.join(OUTPUTS)}, or {', '.join(DETECTION)}"
+        raise ExportError(f"the signature must have outputs {wanted}; got {graph.listing()} (another: --signature)")
+    if told is None and len(fits) > 1:
+        raise ExportError(f"the model speaks {' and '.join(fits)}: choose one with --dialect; it has {graph.listing()}")
+    if told is not None and told not in fits:
+        raise ExportError(f"--dialect {told} must be what the model speaks, got {graph.listing()}")
+    dialect: Dialect = next(fit for fit in fits if told in (None, fit))
+    check = _check_matterport if dialect == "matterport" else _check_detection
+    check(graph)
+    return dialect
+
+
+def _check_matterport(graph: Graph) -> None:
+    if set(graph.inputs) != set(INPUTS):
+        raise ExportError(f"the model must have the inputs {', '.join(INPUTS)} and no others, got {graph.listing()}")
+    for name, rank in (*zip(INPUTS, (4, 2, 3), strict=True), *zip(OUTPUTS, (3, 5), strict=True)):
+        spec = {**graph.inputs, **graph.outputs}[name]
+        if spec.dtype != tf.float32 or spec.shape.rank not in (rank, None):
+            hint = "; an int8 export is no source: export from float32" if spec.dtype == tf.int8 else ""
+            raise ExportError(f"{name} must be float32 of rank {rank}, got {describe(spec)}{hint}")
+
+
+def _check_detection(graph: Graph) -> None:
+    if len(graph.inputs) != 1:
+        raise ExportError(f"the model must have one input, the image, got {graph.listing()}")
+    image = image_of(graph)
+    sides = image.shape.as_list() if image.shape.rank == 4 else []
+    if image.dtype not in (tf.uint8, tf.float32) or sides[1:] != [None, None, 3] or sides[0] not in (1, None):
+        wanted = "uint8 or float32 [1, any, any, 3]"
+        raise ExportError(f"the image input must be {wanted}, got {image.name} {describe(image)}")
+    for name, rank in RANKS.items():
+        spec = graph.outputs.get(name)
+        if spec is not None and spec.shape.rank not in (rank, None):
+            raise ExportError(f"{name} must be of rank {rank}, got {describe(spec)}")
+    for name in ("detection_boxes", "detection_scores", "detection_masks"):
+        if graph.outputs[name].dtype != tf.float32:
+            raise ExportError(f"{name} must be float32, got {describe(graph.outputs[name])}")
+
+
+def image_of(graph: Graph) -> tf.TensorSpec:
+    """Return the one input of a detection graph."""
+    (image,) = graph.inputs.values()
+    return image
+
+
+def normalised_rows(
+    outputs: Mapping[str, tf.Tensor], size_hw: tf.Tensor, dialect: Dialect
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return rows float32 [1, N, 6] (y1, x1, y2, x2 in 0..1 of the image, class, score) and masks [1, N, h, w].
+
+    ``size_hw`` int32 [2]: of the image that was asked about. What is no detection, past the count or of class 0, comes
+    last, as rows of zeros.
+    """
+    boxes = outputs["detection_boxes"][:1]
+    if dialect == "model-garden":
+        scale = tf.cast(outputs[IMAGE_INFO][0, 2], tf.float32)
+        boxes /= tf.tile(scale * tf.cast(size_hw, tf.float32), [2])
+    classes = tf.cast(outputs["detection_classes"][:1], tf.float32)[..., None]
+    rows = tf.concat([boxes, classes, outputs["detection_scores"][:1, :, None]], -1)
+    count = tf.shape(rows)[1]
+    if COUNT in outputs:
+        count = tf.cast(tf.reshape(outputs[COUNT], [-1])[0], tf.int32)
+    real = (tf.range(tf.shape(rows)[1]) < count) & (classes[0, :, 0] > 0)
+    order = tf.argsort(tf.cast(~real, tf.int32), stable=True)
+    kept = tf.cast(tf.gather(real, order), tf.float32)
+    rows = tf.gather(rows, order, axis=1) * kept[None, :, None]
+    return rows, tf.gather(outputs["detection_masks"][:1], order, axis=1) * kept[None, :, None, None]

@@ -1,0 +1,215 @@
+"""A model as a callable graph, read from a Keras builder and weights, or from a SavedModel of TensorFlow 1 or 2."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from handler.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE, ModelContract
+from handler.errors import ContractViolation
+
+TAG = "serve"
+Tensors = Mapping[str, tf.Tensor]
+
+
+class ExportError(Exception):
+    """The source or the target is not what an export needs; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model: named inputs to named outputs, with the types and shapes that its signature declares.
+
+    ``owned`` is what has to be saved with a function that calls it: variables, or the loaded model. ``labels``: names
+    by class id, where the source has them.
+    """
+
+    inputs: Mapping[str, tf.TensorSpec]
+    outputs: Mapping[str, tf.TensorSpec]
+    call: Callable[[Tensors], Tensors]
+    owned: tuple[Any, ...]
+    description: str
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+    def listing(self) -> str:
+        """Inputs and outputs as an error shows them."""
+        return f"inputs {_listing(self.inputs)} and outputs {_listing(self.outputs)}"
+
+
+def from_builder(builder: str, weights: Path) -> Graph:
+    """Build the Keras model of `package.module:function` and load its weights file.
+
+    Raises:
+        ExportError: no such builder or file, weights of another network.
+    """
+    module_name, _, function_name = builder.partition(":")
+    try:
+        build = getattr(importlib.import_module(module_name), function_name)
+        inspect.signature(build).bind()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        wanted = "package.module:function that can be called without arguments"
+        raise ExportError(f"--builder must be {wanted}, got {builder}: {error}") from error
+    if not weights.is_file():
+        raise ExportError(f"--weights must be a Keras weights file, got {weights}, which does not exist")
+    model = build()  # what goes wrong inside is the builder's own, traceback and all
+    if not isinstance(model, keras.Model):
+        raise ExportError(f"--builder must return a Keras model, got {type(model).__name__} from {builder}")
+    try:
+        _load_weights(model, weights)
+    except (ValueError, OSError, UserWarning) as error:
+        raise ExportError(f"--weights must fit the model of {builder}, got {weights}: {first_line(error)}") from error
+    return from_keras(model, f"{builder} {weights.name}")
+
+
+def _load_weights(model: keras.Model, weights: Path) -> None:
+    """Load a file of Keras 3 (.weights.h5) or, by the names of layers, of Keras 2 (.h5). Raises what does not fit."""
+    if weights.name.endswith(".weights.h5"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of layers that the file has no weights for
+            model.load_weights(weights)
+        return
+    with h5py.File(weights) as file:
+        names = file.get("model_weights", file).attrs.get("layer_names", [])
+    found = {name.decode() if isinstance(name, bytes) else name for name in names}
+    missing = [layer.name for layer in model.layers if layer.weights and layer.name not in found]
+    if missing:  # Keras would leave these as they are
+        raise ValueError(f"it has no weights for {', '.join(missing[:5])}, {len(missing)} layers in all")
+    model.load_weights(weights, by_name=True)
+
+
+def from_keras(model: keras.Model, description: str) -> Graph:
+    """Return a Keras model as a graph; outputs that are no dict are called as the layers that give them."""
+
+    def by_name(outputs: Any) -> Tensors:
+        return outputs if isinstance(outputs, dict) else dict(zip(model.output_names, _listed(outputs), strict=True))
+
+    def call(tensors: Tensors) -> Tensors:
+        return by_name(model([tensors[tensor.name] for tensor in model.inputs], training=False))
+
+    # TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its graph,
+    # as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
+    return Graph(
+        inputs={tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs},
+        outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in by_name(model.output).items()},
+        call=call,
+        owned=tuple(variable.value for variable in model.variables),
+        description=description,
+    )
+
+
+def _listed(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def from_saved_model(folder: Path, signature: str) -> Graph:
+    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError where it is none or has no such signature."""
+    meta_graph = _meta_graph(folder)
+    if signature not in meta_graph.signature_def:
+        seen = ", ".join(sorted(name for name in meta_graph.signature_def if not name.startswith("__"))) or "none"
+        raise ExportError(f"--signature must be one of the model's, {seen}, got {signature}")
+    definition = meta_graph.signature_def[signature]
+    inputs = {name: _spec(info, name) for name, info in definition.inputs.items()}
+    outputs = {name: _spec(info, None) for name, info in definition.outputs.items()}
+    owned: tuple[Any, ...] = ()
+    try:
+        if meta_graph.HasField("object_graph_def"):
+            loaded = tf.saved_model.load(str(folder))
+            function, owned = loaded.signatures[signature], (loaded,)
+        else:
+            function = _frozen(folder, definition)
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        raise ExportError(
+            f"--saved-model must be one that TensorFlow loads, got {folder}: {first_line(error)}"
+        ) from error
+    return Graph(
+        inputs=inputs,
+        outputs=outputs,
+        call=lambda tensors: function(**tensors),
+        owned=owned,
+        description=f"SavedModel {folder.name if not folder.name.isdigit() else f'{folder.parent.name}/{folder.name}'}",
+        labels=_own_labels(folder, meta_graph),
+    )
+
+
+def _meta_graph(folder: Path) -> Any:
+    path = folder / "saved_model.pb"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        wanted = "a folder with a saved_model.pb (of one version: base_path/1)"
+        raise ExportError(f"--saved-model must be {wanted}, got {folder}: {error.strerror}") from error
+    message = saved_model_pb2.SavedModel()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise ExportError(f"--saved-model must be a SavedModel, got {len(content)} other bytes in {path}") from error
+    for meta_graph in message.meta_graphs:
+        if TAG in meta_graph.meta_info_def.tags:
+            return meta_graph
+    seen = [", ".join(meta_graph.meta_info_def.tags) for meta_graph in message.meta_graphs]
+    raise ExportError(f"--saved-model must have a graph tagged {TAG}, got {seen or 'none'}")
+
+
+def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
+    """Return a signature of a TensorFlow 1 model as a function, its variables made constants.
+
+    Variables of TensorFlow 1 cannot be saved again from TensorFlow 2: they would be found uninitialised.
+    """
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        v1.saved_model.load(session, [TAG], str(folder))
+        names = [info.name.partition(":")[0] for info in definition.outputs.values()]
+        frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
+    whole = v1.wrap_function(lambda: tf.graph_util.import_graph_def(frozen, name=""), [])
+    tensor = whole.graph.get_tensor_by_name
+    feeds = {name: tensor(info.name) for name, info in definition.inputs.items()}
+    function = whole.prune(
+        [feeds[name] for name in sorted(feeds)], {name: tensor(info.name) for name, info in definition.outputs.items()}
+    )
+    return lambda **tensors: function(*(tensors[name] for name in sorted(feeds)))
+
+
+def _own_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
+    """Return the labels of the contract that the model carries, if it does."""
+    if CONTRACT_SIGNATURE not in meta_graph.signature_def:
+        return {}
+    state = tf.saved_model.load(str(folder)).signatures[CONTRACT_SIGNATURE]
+    try:
+        text = state(**{CONTRACT_QUERY: tf.zeros([1], tf.int8)})[CONTRACT_OUTPUT].numpy()[0]
+        return ModelContract.from_json(text).labels
+    except (tf.errors.OpError, ContractViolation, KeyError, TypeError) as error:
+        raise ExportError(
+            f"the model's {CONTRACT_SIGNATURE} must give its contract, got {first_line(error)}"
+        ) from error
+
+
+def _spec(info: Any, name: str | None) -> tf.TensorSpec:
+    shape = tf.TensorShape(info.tensor_shape) if not info.tensor_shape.unknown_rank else tf.TensorShape(None)
+    return tf.TensorSpec(shape, tf.DType(info.dtype), name)
+
+
+def describe(spec: tf.TensorSpec) -> str:
+    """Return type and shape as errors show them, such as float32 [any, 100, 6]."""
+    if spec.shape.rank is None:
+        return f"{spec.dtype.name} of any rank"
+    return f"{spec.dtype.name} [{', '.join('any' if size is None else str(size) for size in spec.shape)}]"
+
+
+def _listing(specs: Mapping[str, tf.TensorSpec]) -> str:
+    return "; ".join(f"{name} {describe(spec)}" for name, spec in sorted(specs.items())) or "none"
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first: TensorFlow's go on for pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,256 @@
+"""The command as a person runs it: what is wrong is named in one line, and nothing is left behind."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deploy.export.__main__ import KINDS, main
+from deploy.model import bundled
+from tests.deploy.export import savedmodels
+
+ROOT = Path(__file__).parents[3]
+BUILDER = ["--builder", bundled.BUILDER, "--weights", str(bundled.WEIGHTS)]
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "deploy.export", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def save(folder, outputs, image=(tf.uint8, [1, None, None, 3]), names=("image",), signature="serving_default"):
+    """Save a model of given inputs and outputs (name -> dtype, shape), all ones."""
+
+    def serve(**inputs):
+        return {name: tf.ones(shape, dtype) for name, (dtype, shape) in outputs.items()}
+
+    specs = {name: tf.TensorSpec(image[1], image[0], name) for name in names}
+    function = tf.function(serve).get_concrete_function(**specs)
+    module = tf.Module()
+    module.serve = function
+    tf.saved_model.save(module, str(folder), {signature: function})
+    return folder
+
+
+DETECTION = {
+    "detection_boxes": (tf.float32, [1, 5, 4]),
+    "detection_classes": (tf.float32, [1, 5]),
+    "detection_scores": (tf.float32, [1, 5]),
+    "detection_masks": (tf.float32, [1, 5, 7, 7]),
+    "num_detections": (tf.float32, [1]),
+}
+INFO = {"image_info": (tf.float32, [1, 4, 2])}
+
+
+def refused(folder, tmp_path, capsys, *options):
+    """Return the one line that tells why a SavedModel is not exported; nothing is left of it."""
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["--saved-model", str(folder), "--output", str(tmp_path / "out" / "model"), *options]) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("export: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"detection_masks": None},
+            "must have outputs mrcnn_detection and mrcnn_mask, or detection_boxes, .*; got inputs image uint8",
+        ),
+        ({"detection_masks": (tf.float32, [1, 5, 7, 7, 3])}, "detection_masks must be of rank 4, got float32"),
+        ({"detection_boxes": (tf.int32, [1, 5, 4])}, "detection_boxes must be float32, got int32"),
+        ({"detection_classes": (tf.float32, [5])}, "detection_classes must be of rank 2"),
+    ],
+)
+def test_outputs_that_fit_no_dialect(tmp_path, capsys, change, message):
+    outputs = {name: spec for name, spec in {**DETECTION, **change}.items() if spec}
+    assert re.search(message, refused(save(tmp_path / "source", outputs), tmp_path, capsys))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ((tf.string, [None]), r"must be uint8 or float32 \[1, any, any, 3\], got image string \[any\]"),
+        ((tf.uint8, [1, 512, 512, 3]), r"got image uint8 \[1, 512, 512, 3\]"),
+        ((tf.uint8, [None, None, 3]), r"got image uint8 \[any, any, 3\]"),
+    ],
+)
+def test_images_that_fit_no_dialect(tmp_path, capsys, image, message):
+    assert re.search(message, refused(save(tmp_path / "source", DETECTION, image), tmp_path, capsys))
+
+
+def test_not_a_saved_model(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "a folder with a saved_model.pb" in refused(tmp_path / "empty", tmp_path, capsys)
+    assert "No such file" in refused(tmp_path / "nothing", tmp_path, capsys)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "saved_model.pb").write_text("no model")
+    assert "must be a SavedModel, got 8 other bytes" in refused(tmp_path / "text", tmp_path, capsys)
+    save(tmp_path / "broken", DETECTION)
+    shutil.rmtree(tmp_path / "broken" / "variables")
+    assert "must be one that TensorFlow loads" in refused(tmp_path / "broken", tmp_path, capsys)
+
+
+def test_a_signature_the_model_does_not_have(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION, signature="predict")
+    line = refused(tmp_path / "source", tmp_path, capsys)
+    assert "--signature must be one of the model's, predict, got serving_default" in line
+    options = ["--signature=predict", "--output", str(tmp_path / "out")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
+
+
+def test_a_dialect_that_the_model_does_not_speak(tmp_path, capsys):
+    save(tmp_path / "source", {**DETECTION, **INFO})
+    line = refused(tmp_path / "source", tmp_path, capsys, "--dialect=matterport")
+    assert "--dialect matterport must be what the model speaks, got inputs image" in line
+    for dialect in ("object-detection", "model-garden"):  # with image_info it can be either: the option settles it
+        options = ["--dialect", dialect, "--output", str(tmp_path / dialect)]
+        assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
+
+
+def test_a_model_that_speaks_two_dialects_must_be_told_which(tmp_path, capsys):
+    both = {**DETECTION, "mrcnn_detection": (tf.float32, [1, 5, 6]), "mrcnn_mask": (tf.float32, [1, 5, 7, 7, 4])}
+    save(tmp_path / "source", both)
+    line = refused(tmp_path / "source", tmp_path, capsys)
+    assert "speaks matterport and object-detection: choose one with --dialect; it has inputs image uint8" in line
+    options = ["--dialect=object-detection", "--output", str(tmp_path / "out")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
+    assert "must have the inputs input_image, input_image_meta, input_anchors and no others" in refused(
+        tmp_path / "source", tmp_path, capsys, "--dialect=matterport"
+    )
+
+
+def test_boxes_in_pixels_are_not_taken_for_shares(tmp_path, capsys):
+    found = savedmodels.detections(3, (7, 7), 0)
+    savedmodels.save_object_detection(tmp_path / "source", (100 * found[0], *found[1:]), 3)
+    assert "boxes must be shares of the image, 0..1, got up to" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_more_inputs_than_the_image(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION, names=("image", "shape"))
+    assert "must have one input, the image, got inputs image" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_an_int8_export_is_no_source(tmp_path, capsys):
+    assert main(["article", "--output", str(tmp_path / "article")]) == 0
+    line = refused(tmp_path / "article" / "1", tmp_path, capsys)
+    assert "input_image must be float32 of rank 4, got int8" in line
+    assert "export from float32" in line
+
+
+def test_matterports_options_for_another_model(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION)
+    assert "--mean must come with a Matterport model" in refused(
+        tmp_path / "source", tmp_path, capsys, "--mean", "1", "2", "3"
+    )
+
+
+def test_the_articles_recipe_for_another_model(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION)
+    assert main(["article", "--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "out")]) == 1
+    assert "this recipe is for Matterport models, got one of object-detection" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_the_wrong_count(tmp_path):
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    done = run("--output", tmp_path / "out", *BUILDER, "--labels", tmp_path / "labels.txt")
+    assert done.returncode == 1
+    assert "3 names, one for each class of the model but the background, got 2" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--builder", "a:b"], "--builder and --weights go together"),
+        ([*BUILDER, "--saved-model", "x"], "must be --saved-model or --builder, got both"),
+        (["--max-dim", "512"], "--max-dim must come with --saved-model or --builder"),
+        (["--dialect", "model-garden"], "--signature and --dialect are for --saved-model"),
+        (["--labels", "/"], "must be a text file"),
+    ],
+)
+def test_options_that_do_not_go_together(capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["boundary", "--output", "out", *options])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_explains_each_kind():
+    top = run("--help").stdout
+    for kind in KINDS:
+        assert kind in top
+        assert "--saved-model" in run(kind, "--help").stdout
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    done = run("--output", blocked)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("export: --output must be a folder that can be written")
+    assert blocked.read_text() == "mine"
+
+
+def test_a_full_disk(tmp_path):
+    """A file size limit stands for it: writes fail half-way all the same."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = run("--output", tmp_path / "out" / "shapes", preexec_fn=limit)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("export: --output must be a folder that takes the model, got")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_disk(tmp_path):
+    """Root may write everywhere but where the kernel itself forbids it."""
+    done = run("--output", "/proc/shapes")
+    assert done.returncode == 1
+    assert "--output must be a folder that can be written" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_half_way(tmp_path, number):
+    command = [sys.executable, "-m", "deploy.export", "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    end_s = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.export-*/model/*")) and time.monotonic() < end_s and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told.splitlines()[-1] == "export: interrupted; nothing is left behind"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_at_once_both_land(tmp_path):
+    command = [sys.executable, "-m", "deploy.export", "float32", "--output", str(tmp_path)]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_weights_that_fit_only_in_part(tmp_path):
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file.attrs["layer_names"] = np.array([b"features"])
+    done = run("--output", tmp_path / "out", "--builder", bundled.BUILDER, "--weights", tmp_path / "part.h5")
+    assert done.returncode == 1
+    assert "it has no weights for" in done.stderr.splitlines()[-1]

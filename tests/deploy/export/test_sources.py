@@ -1,0 +1,209 @@
+"""Every kind of source through the command line, the stand-in and the function; oracles are TensorFlow and NumPy."""
+
+import io
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import functions_framework
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.src.legacy.saving import legacy_h5_format
+from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
+
+from deploy.export.__main__ import main
+from deploy.local.model_server.flags import Flags
+from deploy.local.model_server.server import ModelServer
+from deploy.model import bundled, coins, network
+from handler import mold
+from tests.deploy.export import savedmodels
+from tests.handler.test_masks import sample
+from tests.readers import coco_decode, float32_decode
+
+ROOT = Path(__file__).parents[3]
+OWN = ["--resize-mode=pad64", "--min-dim=0", "--anchor-scales", "12", "24", "48", "96", "192"]
+RECIPES = ["boundary", "article"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "labels.txt").write_text("circle\nsquare\ntriangle\n")
+    assert main(["float32", "--output", str(folder / "float32")]) == 0
+    savedmodels.save_tensorflow_1(folder / "tensorflow_1", folder / "float32" / "1")
+    model = network.build()
+    model.load_weights(bundled.WEIGHTS)
+    with h5py.File(folder / "keras_2.h5", "w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras 3 predates NumPy 2's copy keyword here
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    return folder
+
+
+def source_options(folder, source):
+    builder = ["--builder", bundled.BUILDER, "--weights"]
+    labels = ["--labels", str(folder / "labels.txt")]
+    return {
+        "builder": [*builder, str(bundled.WEIGHTS)],
+        "builder, Keras 2": [*builder, str(folder / "keras_2.h5")],
+        "TensorFlow 2": ["--saved-model", str(folder / "float32" / "1"), *labels],
+        "TensorFlow 1": ["--saved-model", str(folder / "tensorflow_1"), *labels],
+    }[source] + OWN
+
+
+@contextmanager
+def function(base, monkeypatch, **settings):
+    """Yield the function in front of the stand-in with the model under ``base``."""
+    with ModelServer(Flags(port=0, model_name="shapes", model_base_path=str(base))) as server:
+        for name, value in {"TF_SERVING_ADDRESS": server.target, **settings}.items():
+            monkeypatch.setenv(name, value)
+        http = functions_framework.create_app("segment", str(ROOT / "main.py")).test_client()
+        try:
+            yield http
+        finally:
+            sys.modules["main"].SERVICE.client.close()
+
+
+def png(image):
+    body = io.BytesIO()
+    Image.fromarray(image).save(body, "PNG")
+    return body.getvalue()
+
+
+def in_tensorflow(folder, image):
+    """Return rows [N, 6] and masks [N, h, w, C] of the float32 export, run in TensorFlow on an image uint8."""
+    frame = mold.resize_rule(image.shape[:2], bundled.SETTINGS.resize)
+    top, left, bottom, right = frame.window
+    molded = np.zeros((1, *frame.frame_hw, 3), np.float32)
+    molded[0, top:bottom, left:right] = image
+    outputs = tf.saved_model.load(str(folder / "float32" / "1")).signatures["serving_default"](
+        input_image=tf.constant(molded - np.float32(bundled.SETTINGS.mean)),
+        input_image_meta=tf.constant(mold.meta(frame, 4)),
+        input_anchors=tf.constant(mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors)),
+    )
+    rows = outputs["mrcnn_detection"].numpy()[0]
+    real = rows[:, 4] > 0
+    return rows[real], outputs["mrcnn_mask"].numpy()[0][real]
+
+
+@pytest.mark.parametrize("source", ["builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_route_answers_through_the_function(folder, tmp_path, monkeypatch, source, recipe):
+    assert main([recipe, "--output", str(tmp_path / "shapes"), *source_options(folder, source)]) == 0
+    image = coins.photo(384)
+    rows, masks = in_tensorflow(folder, image)
+    assert len(rows) == coins.COINS
+    with function(tmp_path / "shapes", monkeypatch, **bundled.ENVIRONMENT) as http:
+        answer = http.post("/?mask=float32", data=png(image))
+        assert answer.status_code == 200, answer.text
+        found = answer.json["instances"]
+        contract = http.get("/model").json["contract"]
+    labels = [bundled.SETTINGS.labels[int(row[4]) - 1] for row in rows]
+    if recipe == "article":  # its image is not the same, so neither are its scores
+        assert contract["masks"]["article"]
+        assert {one["label"] for one in found} == set(labels)
+        return
+    assert contract["labels"] == {"1": "circle", "2": "square", "3": "triangle"}
+    assert [one["label"] for one in found] == labels
+    np.testing.assert_allclose([one["score"] for one in found], rows[:, 5], atol=1e-5)
+    for one, row, mask in zip(found, rows, masks, strict=True):
+        own = mask[..., int(row[4])]
+        assert np.abs(float32_decode(one["mask"]) - own).max() <= 0.5 / 127 + 1e-4
+
+
+def by_hand(found, count, size_hw):
+    """Return what the function should say of detections, in NumPy: box, class, score and mask of each."""
+    height, width = size_hw
+    boxes, classes, scores, masks = (part[:count] for part in found)
+    for box, class_id, score, mask in zip(boxes, classes, scores, masks, strict=True):
+        y1, x1, y2, x2 = (round(float(side)) for side in box.astype(float) * [height, width, height, width])
+        probabilities = np.rint(mask * 127) / 127
+        yield (y1, x1, y2, x2), int(class_id), float(score), sample(probabilities, (y1, x1, y2, x2))
+
+
+@pytest.mark.parametrize(("mask_hw", "size_hw"), [((33, 33), (120, 200)), ((15, 15), (900, 300))])
+@pytest.mark.parametrize("count_is", ["fixed", "dynamic"])
+@pytest.mark.parametrize("dialect", ["object-detection", "model-garden"])
+def test_detection_models_give_the_masks_worked_by_hand(request, dialect, count_is, mask_hw, size_hw):
+    tmp_path, monkeypatch = request.getfixturevalue("tmp_path"), request.getfixturevalue("monkeypatch")
+    dynamic = count_is == "dynamic"
+    found = savedmodels.detections(8, mask_hw, seed=mask_hw[0])
+    count = 5
+    if dialect == "object-detection":
+        savedmodels.save_object_detection(tmp_path / "source", found, count, dynamic)
+    else:
+        savedmodels.save_model_garden(tmp_path / "source", found, count, (0.75, 1.5), dynamic)
+    options = ["--saved-model", str(tmp_path / "source"), "--max-dim=512", "--output", str(tmp_path / "shapes")]
+    assert main(["boundary", *options]) == 0
+    with function(tmp_path / "shapes", monkeypatch) as http:
+        body = png(np.full((*size_hw, 3), 255, np.uint8))
+        answer = http.post("/", data=body)
+        assert answer.status_code == 200, answer.text
+        contract = http.get("/model").json["contract"]
+    assert contract["source"].endswith(f"({dialect})")
+    assert (contract["detections"]["boxes"], contract["resize"]["mode"]) == ("image", "fit")
+    for one, (box, class_id, score, mask) in zip(answer.json["instances"], by_hand(found, count, size_hw), strict=True):
+        y1, x1, y2, x2 = box
+        assert one["box"] == {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+        assert one["class_id"] == class_id
+        assert one["score"] == pytest.approx(score, abs=1e-5)
+        crop = coco_decode(one["mask"])[y1:y2, x1:x2]
+        sure = np.abs(mask - 0.5) > 1e-5
+        assert np.array_equal(crop[sure], (mask >= 0.5)[sure])
+
+
+def test_pixels_reach_a_detection_model_as_they_are(tmp_path, monkeypatch):
+    found = savedmodels.detections(3, (15, 15), seed=1)
+    savedmodels.save_object_detection(tmp_path / "source", found, 3, image=tf.float32)
+    assert main(["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "shapes")]) == 0
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    with function(tmp_path / "shapes", monkeypatch) as http:
+        scores = [one["score"] for one in http.post("/?mask=none", data=png(image)).json["instances"]]
+    np.testing.assert_allclose(scores, found[2] * image.mean() / 255, atol=1e-5)
+
+
+def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
+    boxes, classes, scores, masks = savedmodels.detections(6, (15, 15), seed=2)
+    classes[[1, 3]] = 0
+    savedmodels.save_object_detection(tmp_path / "source", (boxes, classes, scores, masks), 5)
+    assert main(["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "shapes")]) == 0
+    with function(tmp_path / "shapes", monkeypatch) as http:
+        found = http.post("/", data=png(np.full((50, 50, 3), 255, np.uint8))).json["instances"]
+    assert [one["class_id"] for one in found] == classes[[0, 2, 4]].tolist()
+
+
+def test_labels_of_the_source_are_kept(tmp_path):
+    assert main(["--output", str(tmp_path / "first")]) == 0
+    loaded = tf.saved_model.load(str(tmp_path / "first" / "1"))
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
+    def serve(image):
+        answer = savedmodels.detections(2, (7, 7), 0)
+        names = ("detection_boxes", "detection_classes", "detection_scores", "detection_masks")
+        outputs = {name: tf.constant(part, tf.float32)[None] for name, part in zip(names, answer, strict=True)}
+        return {**outputs, "num_detections": tf.reduce_sum(tf.cast(image, tf.float32))[None] * 0 + 2}
+
+    module = tf.Module()
+    module.both = [serve, loaded]
+    both = {"serving_default": serve, "segment_contract": loaded.signatures["segment_contract"]}
+    tf.saved_model.save(module, str(tmp_path / "second"), both)
+    assert main(["--saved-model", str(tmp_path / "second"), "--output", str(tmp_path / "third")]) == 0
+    state = tf.saved_model.load(str(tmp_path / "third" / "1")).signatures["segment_contract"]
+    assert b'"labels":{"1":"circle"' in state(query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
+
+
+def test_the_warm_up_is_a_request_the_model_answers(tmp_path):
+    assert main(["--output", str(tmp_path / "shapes")]) == 0
+    version = tmp_path / "shapes" / "1"
+    records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
+    (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    request = log.predict_log.request
+    assert (request.model_spec.name, request.model_spec.signature_name) == ("shapes", "serving_default")
+    image = tf.make_ndarray(request.inputs["input_image"])
+    assert (image.shape, image.dtype) == ((1, 1024, 1024, 3), np.int8)
+    assert len(np.unique(image)) > 100
+    outputs = tf.saved_model.load(str(version)).signatures["serving_default"](input_image=tf.constant(image))
+    assert set(outputs) == {"mrcnn_detection", "mrcnn_mask"}
