@@ -23,7 +23,7 @@ from deploy.local.processes import Programs, RunError, environment
 from deploy.local.signals import stop_signals
 from deploy.local.tables import table
 from handler.errors import SegmentError
-from handler.image import decode_image
+from handler.image import Limits, decode_image
 
 MODELS = {
     "float32": "float32",
@@ -64,7 +64,7 @@ def demo(image: Path | None, port: int, build: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = image or write_coins(folder / "coins.png")
     data = read_image(path)
-    photo = decode_image(data, traffic.MAX_PIXELS)
+    photo = decode_image(data, Limits())
     exports.ensure(build, folder, list(MODELS))
     free_http, grpc_port = stack.free_ports(2)
     http_port, address = port or free_http, f"{stack.HOST}:{grpc_port}"

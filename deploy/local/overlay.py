@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pycocotools import mask as coco
 
@@ -25,13 +24,13 @@ class _Scale:
     font: int
 
 
-def draw(photo: npt.NDArray[np.uint8], instances: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """Return the photo uint8 [H, W, 3] with ``instances`` (of a ``format=instances`` answer, masks as RLE) on top."""
-    height, width = photo.shape[:2]
+def draw(photo: Image.Image, instances: Sequence[Mapping[str, Any]]) -> Image.Image:
+    """Return the RGB photo with ``instances`` (of a ``format=instances`` answer, masks as RLE) on top."""
+    width, height = photo.size
     zoom = 2 if max(height, width) <= SMALL_PX else 1
     longer = zoom * max(height, width)
     scale = _Scale(zoom, line=max(1, longer // 700), font=max(12, longer // 64))
-    canvas = Image.fromarray(photo).resize((zoom * width, zoom * height), Image.Resampling.LANCZOS)
+    canvas = photo.resize((zoom * width, zoom * height), Image.Resampling.LANCZOS)
     coloured = [(instance, _colour(place)) for place, instance in enumerate(instances)]
     for instance, colour in reversed(coloured):  # the best score ends on top
         if instance["mask"] is not None:

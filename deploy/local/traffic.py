@@ -15,14 +15,14 @@ from deploy.local.tables import table
 from deploy.model import bundled
 from handler import pipeline, wire
 from handler.channel import CHANNEL_OPTIONS
-from handler.config import Config
 from handler.contract import ModelContract
+from handler.image import Limits
+from handler.options import Options
 from handler.serving import PREDICT, ModelClient
 from handler.signature import contract_from_metadata
 
 DEADLINE_S = 60.0
 REPEATS = 5
-MAX_PIXELS = Config.from_environ({}).max_pixels  # as the function that is started
 Array = npt.NDArray[Any]
 
 
@@ -49,7 +49,7 @@ def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
         counted = _Counted(channel, model, contract)
         try:
             for _ in range(1 + REPEATS):
-                result = pipeline.segment(image, pipeline.Options(), contract, counted.predict, MAX_PIXELS)
+                result = pipeline.segment(image, Options(), contract, counted.predict, Limits())
         except grpc.RpcError as error:
             raise RunError(f"export {kind} must answer OK, got {error.code().name}: {error.details()}") from error
     seconds = statistics.median(counted.seconds[1:])

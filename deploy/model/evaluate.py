@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from tqdm import tqdm
 from deploy.model import bundled, coins, dataset, network, shapes
 from handler import pipeline
 from handler.contract import DetectionOutput, ImageInput, MaskOutput, MetaInput, ModelContract
+from handler.image import Limits
+from handler.options import Options
 from handler.wire import Answer, Expected
 
 EVERY_SCORE = 0.05  # average precision wants the weak detections too
@@ -55,7 +58,7 @@ class Model:
         """Instances in an image uint8 (h, w, 3)."""
         body = io.BytesIO()
         Image.fromarray(image).save(body, "PNG", compress_level=0)
-        found = pipeline.segment(body.getvalue(), pipeline.Options(), CONTRACT, self._predict, 1 << 24)
+        found = pipeline.segment(body.getvalue(), Options(), CONTRACT, self._predict, Limits())
         return found.instances
 
     def _predict(self, inputs: Mapping[str, NDArray[Any]], _: tuple[Expected, ...]) -> Answer:
@@ -69,7 +72,7 @@ def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:
     """COCO's figures over held-out scenes: AP and AP50 of boxes and of masks, 0..1."""
     truth, found = ground_truth(data), []
     for index in tqdm(range(len(data)), desc="held-out scenes", unit="scene"):
-        found += [as_coco(index, instance, data.ids[index].shape) for instance in model.segment(data.images[index])]
+        found += [as_coco(index, instance) for instance in model.segment(data.images[index])]
     figures: dict[str, float] = {}
     for kind, name in (("bbox", "box"), ("segm", "mask")):
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by print
@@ -81,7 +84,7 @@ def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:
     return figures
 
 
-def as_coco(image_id: int, instance: pipeline.Instance, size_hw: tuple[int, ...]) -> dict[str, Any]:
+def as_coco(image_id: int, instance: pipeline.Instance) -> dict[str, Any]:
     """One instance as a COCO result."""
     y1, x1, y2, x2 = instance.box
     return {
@@ -89,7 +92,7 @@ def as_coco(image_id: int, instance: pipeline.Instance, size_hw: tuple[int, ...]
         "category_id": instance.class_id,
         "score": instance.score,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "segmentation": {"size": list(size_hw), "counts": instance.rle},
+        "segmentation": msgspec.to_builtins(instance.mask),
     }
 
 
@@ -125,7 +128,7 @@ def ground_truth(data: dataset.Dataset) -> COCO:
 def count_coins(instances: tuple[pipeline.Instance, ...], truth: NDArray[np.bool_]) -> dict[str, Any]:
     """Circles that cover a coin (IoU >= 0.5), all others as false, and the mean IoU of the hits."""
     wanted = rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8)))
-    masks = [{"size": list(truth.shape[1:]), "counts": instance.rle} for instance in instances]
+    masks = [msgspec.to_builtins(instance.mask) for instance in instances]
     overlap = np.asarray(rle.iou(masks, wanted, [0] * len(wanted))) if masks else np.zeros((0, len(wanted)))
     circle = np.array([instance.label == "circle" for instance in instances], bool)
     hits = overlap * circle[:, None] >= 0.5

@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from skimage import data
 from deploy.local.stack import free_ports
 from deploy.model import coins, evaluate
 from handler.pipeline import Instance
+from handler.shapes import RleMask
 
 ROOT = Path(__file__).parents[3]
 
@@ -53,7 +55,8 @@ def instances(answer):
     for one in answer["instances"]:
         x, y, width, height = (one["box"][side] for side in ("x", "y", "width", "height"))
         box = (y, x, y + height, x + width)
-        yield Instance(one["class_id"], one["label"], one["score"], box, one["area"], one["mask"]["counts"])
+        mask = msgspec.convert(one["mask"], RleMask)
+        yield Instance(one["class_id"], one["label"], one["score"], box, one["area"], mask)
 
 
 def test_the_demo_finds_the_coins(demo, coins_answer):
