@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from handler import options
 from handler.config import Config
-from handler.pipeline import Options
+from handler.errors import SegmentError
+from handler.options import Format, MaskEncoding, Options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,27 +27,41 @@ class Asked(dict):
         return default
 
 
-def rows(heading):
-    section = README.split(f"\n{heading}\n")[1].split("\n## ")[0]
-    cells = (line.strip("|").split("|") for line in section.splitlines() if re.match(r"\| `\w+` ", line))
+def rows(column):
+    """Return first and second cells of the table whose first column has that title."""
+    table = README.split(f"\n| {column} | ")[1].split("\n\n")[0]
+    cells = (line.strip("|").split("|") for line in table.splitlines() if re.match(r"\| `\w+` ", line))
     return {name.strip().strip("`"): value.strip() for name, value, *_ in cells}
 
 
 def test_every_setting_with_its_default():
     asked = Asked()
     default = Config.from_environ(asked)
-    table = rows("### Settings")
+    table = rows("variable")
     assert set(table) == asked.names
     stated = {name: cell.strip("`") for name, cell in table.items() if cell}
     assert Config.from_environ(stated) == default
 
 
 def test_every_option():
-    table = rows("## The HTTP interface")
-    assert set(table) == set(options._PARSERS)
-    for name, choices in (("mask", options.MASKS), ("format", options.FORMATS)):
+    table = rows("option")
+    assert set(table) == set(Options.__struct_fields__)
+    for name, choices in (("mask", get_args(MaskEncoding)), ("format", get_args(Format))):
         assert re.findall(r"`(\w+)`", table[name]) == list(choices)
-    assert Options().mask == "rle"
+    assert set(rows("mask")) == set(get_args(MaskEncoding))
+    assert set(rows("format")) == set(get_args(Format))
+    assert (Options().mask, Options().format) == ("rle", "instances")
+
+
+def test_every_status():
+    section = README.split("\n## The HTTP interface\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (\d{3}(?:, \d{3})*) \|", section, re.MULTILINE)
+    named = {int(status) for cell in cells for status in cell.split(", ")}
+    assert named == {error.status for error in (SegmentError, *subclasses(SegmentError))}
+
+
+def subclasses(kind):
+    return {found for child in kind.__subclasses__() for found in (child, *subclasses(child))}
 
 
 def test_every_target_of_make_is_real():
