@@ -1,9 +1,11 @@
 """From a float32 instance-segmentation model to a SavedModel with an int8 boundary.
 
+kinds      what can be exported, from what
 graphs     a builder and its weights, or a SavedModel -> a callable graph
 dialects   which inputs and outputs it has: Matterport's, Object Detection's, the Model Garden's
 labels     a file -> names by class id
 source     the graph, its dialect, and what it does not say of itself
+trial      the picture that a new export is run on
 frame      Matterport's frame inside the graph: padding, window, meta, anchors
 signatures float32, article and boundary signatures of a source
 write      signatures -> the next version folder, whole or not at all (workplace: where it is done)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
 from deploy.local.signals import stop_signals
 from deploy.model import bundled
@@ -25,15 +26,6 @@ from handler.errors import ContractViolation
 
 if TYPE_CHECKING:
     from deploy.export.source import Source
-
-DEFAULT = "boundary"
-KINDS = {
-    DEFAULT: "lossless int8 image up, each detection's int8 mask down, self-describing (the one to deploy)",
-    "article": "the article's recipe: int8 casts that lose what does not fit (for clients that already run it)",
-    "float32": "unchanged, with Matterport's inputs and outputs (the baseline to compare with)",
-    "report": "what each of them costs and saves on your own images, as one page to look at",
-}
-DIALECTS = ("matterport", "object-detection", "model-garden")
 
 MATTERPORT = Config.from_environ({}).matterport
 OWN: dict[str, Any] = {  # the options that describe a Matterport model of one's own, and what holds without them
@@ -55,13 +47,15 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m deploy.export", description=summary, epilog=rest)
     commands = top.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind, text in KINDS.items():
-        command = commands.add_parser(kind, help=text, description=text.capitalize() + ".", epilog=rest)
+        command = commands.add_parser(kind, help=text, description=text)
+        add = command.add_argument
         if kind == "report":
-            command.add_argument("--images", type=Path, required=True, help="folder of photographs, JPEG, PNG or WebP")
-            command.add_argument("--output", type=Path, required=True, help="the page, .html; beside it goes a .json")
+            photos = "folder of photographs, JPEG, PNG or WebP"
+            add("--images", type=Path, required=True, metavar="FOLDER", help=photos)
+            add("--output", type=Path, required=True, metavar="FILE", help="the page, .html; beside it goes a .json")
         else:
             where = "base path of the model: a folder that gets the next version, 1, 2, ..."
-            command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help=where)
+            add("--output", type=Path, required=True, metavar="FOLDER", help=where)
         _add_source(command.add_argument_group("the source"))
         _add_own(
             command.add_argument_group(
@@ -112,7 +106,7 @@ def _labels_file(path: str) -> dict[int, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export and print the new folder; what is wrong is told in one line on stderr. Return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0].startswith("-") and given[0] not in ("-h", "--help"):
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given.insert(0, DEFAULT)
     top = parser()
     args = top.parse_args(given)
@@ -177,11 +171,17 @@ def _source(args: argparse.Namespace, own: Mapping[str, Any]) -> Source:
             labels = dict(enumerate(bundled.SETTINGS.labels, start=1))
     else:
         graph, labels = graphs.from_saved_model(args.saved_model, args.signature), args.labels
-    found = source.of_graph(graph, settings({**OWN, **own}), labels or {}, args.dialect)
+    found = source.of_graph(graph, settings(_complete(own)), labels or {}, args.dialect)
     strange = [f"--{name.replace('_', '-')}" for name in own if name not in EVERYONES]
     if found.dialect != "matterport" and strange:
         raise graphs.ExportError(f"{', '.join(strange)} must come with a Matterport model, got {found.dialect}")
     return found
+
+
+def _complete(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with what holds without them; max_dim alone lowers the default of min_dim too."""
+    whole = {**OWN, **own}
+    return {**whole, "min_dim": own.get("min_dim", min(OWN["min_dim"], whole["max_dim"]))}
 
 
 def settings(own: Mapping[str, Any]) -> MatterportSettings:
@@ -189,7 +189,7 @@ def settings(own: Mapping[str, Any]) -> MatterportSettings:
     return MatterportSettings(
         resize=Resize(
             mode=own["resize_mode"],
-            min_dim=min(own["min_dim"], own["max_dim"]),
+            min_dim=own["min_dim"],
             max_dim=own["max_dim"],
             min_scale=own["min_scale"],
         ),

@@ -16,25 +16,23 @@ official/vision/serving/detection.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import tensorflow as tf
 
 from deploy.export.graphs import ExportError, Graph, describe
+from deploy.export.kinds import Dialect
 
-Dialect = Literal["matterport", "object-detection", "model-garden"]
-DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 INPUTS = ("input_image", "input_image_meta", "input_anchors")
 OUTPUTS = ("mrcnn_detection", "mrcnn_mask")
 DETECTION = ("detection_boxes", "detection_classes", "detection_scores", "detection_masks")
 IMAGE_INFO, COUNT = "image_info", "num_detections"
+IMAGES = [[batch, None, None, channels] for batch in (1, None) for channels in (3, None)]
 RANKS = {
     "detection_boxes": 3,
     "detection_classes": 2,
     "detection_scores": 2,
     "detection_masks": 4,
     IMAGE_INFO: 3,
-    COUNT: 1,
 }
 
 
@@ -68,6 +66,8 @@ def _check_matterport(graph: Graph) -> None:
         raise ExportError(f"the model must have the inputs {', '.join(INPUTS)} and no others, got {graph.listing()}")
     for name, rank in (*zip(INPUTS, (4, 2, 3), strict=True), *zip(OUTPUTS, (3, 5), strict=True)):
         spec = {**graph.inputs, **graph.outputs}[name]
+        if name in INPUTS and spec.shape.rank == rank and spec.shape[0] not in (1, None):
+            raise ExportError(f"{name} must take one image at a time, got {describe(spec)}")
         if spec.dtype != tf.float32 or spec.shape.rank not in (rank, None):
             hint = "; an int8 export is no source: export from float32" if spec.dtype == tf.int8 else ""
             raise ExportError(f"{name} must be float32 of rank {rank}, got {describe(spec)}{hint}")
@@ -78,7 +78,7 @@ def _check_detection(graph: Graph) -> None:
         raise ExportError(f"the model must have one input, the image, got {graph.listing()}")
     image = image_of(graph)
     sides = image.shape.as_list() if image.shape.rank == 4 else []
-    if image.dtype not in (tf.uint8, tf.float32) or sides[1:] != [None, None, 3] or sides[0] not in (1, None):
+    if image.dtype not in (tf.uint8, tf.float32) or sides not in IMAGES:
         wanted = "uint8 or float32 [1, any, any, 3]"
         raise ExportError(f"the image input must be {wanted}, got {image.name} {describe(image)}")
     for name, rank in RANKS.items():
@@ -86,8 +86,8 @@ def _check_detection(graph: Graph) -> None:
         if spec is not None and spec.shape.rank not in (rank, None):
             raise ExportError(f"{name} must be of rank {rank}, got {describe(spec)}")
     for name in ("detection_boxes", "detection_scores", "detection_masks"):
-        if graph.outputs[name].dtype != tf.float32:
-            raise ExportError(f"{name} must be float32, got {describe(graph.outputs[name])}")
+        if not graph.outputs[name].dtype.is_floating:
+            raise ExportError(f"{name} must be of floating point, got {describe(graph.outputs[name])}")
 
 
 def image_of(graph: Graph) -> tf.TensorSpec:
@@ -104,17 +104,16 @@ def normalised_rows(
     ``size_hw`` int32 [2]: of the image that was asked about. What is no detection, past the count or of class 0, comes
     last, as rows of zeros.
     """
-    boxes = outputs["detection_boxes"][:1]
+    boxes, classes, scores, masks = (tf.cast(outputs[name][:1], tf.float32) for name in DETECTION)
     if dialect == "model-garden":
         scale = tf.cast(outputs[IMAGE_INFO][0, 2], tf.float32)
         boxes /= tf.tile(scale * tf.cast(size_hw, tf.float32), [2])
-    classes = tf.cast(outputs["detection_classes"][:1], tf.float32)[..., None]
-    rows = tf.concat([boxes, classes, outputs["detection_scores"][:1, :, None]], -1)
+    rows = tf.concat([boxes, classes[..., None], scores[..., None]], -1)
     count = tf.shape(rows)[1]
     if COUNT in outputs:
         count = tf.cast(tf.reshape(outputs[COUNT], [-1])[0], tf.int32)
-    real = (tf.range(tf.shape(rows)[1]) < count) & (classes[0, :, 0] > 0)
+    real = (tf.range(tf.shape(rows)[1]) < count) & (classes[0] > 0)
     order = tf.argsort(tf.cast(~real, tf.int32), stable=True)
-    kept = tf.cast(tf.gather(real, order), tf.float32)
-    rows = tf.gather(rows, order, axis=1) * kept[None, :, None]
-    return rows, tf.gather(outputs["detection_masks"][:1], order, axis=1) * kept[None, :, None, None]
+    kept = tf.gather(real, order)[None, :, None]
+    rows, masks = tf.gather(rows, order, axis=1), tf.gather(masks, order, axis=1)
+    return tf.where(kept, rows, 0.0), tf.where(kept[..., None], masks, 0.0)  # what is past the count may be NaN

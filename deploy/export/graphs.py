@@ -68,12 +68,14 @@ def from_builder(builder: str, weights: Path) -> Graph:
     try:
         _load_weights(model, weights)
     except (ValueError, OSError, UserWarning) as error:
-        raise ExportError(f"--weights must fit the model of {builder}, got {weights}: {first_line(error)}") from error
+        raise ExportError(f"--weights must fit the model of {builder}, got {weights}: {reason(error)}") from error
     return from_keras(model, f"{builder} {weights.name}")
 
 
 def _load_weights(model: keras.Model, weights: Path) -> None:
     """Load a file of Keras 3 (.weights.h5) or, by the names of layers, of Keras 2 (.h5). Raises what does not fit."""
+    if weights.suffix not in (".h5", ".hdf5"):
+        raise ValueError("it must be a file of weights, .weights.h5 or .h5")
     if weights.name.endswith(".weights.h5"):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # of layers that the file has no weights for
@@ -95,7 +97,8 @@ def from_keras(model: keras.Model, description: str) -> Graph:
         return outputs if isinstance(outputs, dict) else dict(zip(model.output_names, _listed(outputs), strict=True))
 
     def call(tensors: Tensors) -> Tensors:
-        return by_name(model([tensors[tensor.name] for tensor in model.inputs], training=False))
+        given = {tensor.name: tensors[tensor.name] for tensor in model.inputs}
+        return by_name(model(given if isinstance(model.input, dict) else list(given.values()), training=False))
 
     # TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its graph,
     # as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
@@ -128,10 +131,8 @@ def from_saved_model(folder: Path, signature: str) -> Graph:
             function, owned = loaded.signatures[signature], (loaded,)
         else:
             function = _frozen(folder, definition)
-    except (tf.errors.OpError, OSError, ValueError) as error:
-        raise ExportError(
-            f"--saved-model must be one that TensorFlow loads, got {folder}: {first_line(error)}"
-        ) from error
+    except (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError) as error:
+        raise ExportError(f"--saved-model must be one that TensorFlow loads, got {folder}: {reason(error)}") from error
     return Graph(
         inputs=inputs,
         outputs=outputs,
@@ -155,10 +156,10 @@ def _meta_graph(folder: Path) -> Any:
     except DecodeError as error:
         raise ExportError(f"--saved-model must be a SavedModel, got {len(content)} other bytes in {path}") from error
     for meta_graph in message.meta_graphs:
-        if TAG in meta_graph.meta_info_def.tags:
+        if set(meta_graph.meta_info_def.tags) == {TAG}:
             return meta_graph
     seen = [", ".join(meta_graph.meta_info_def.tags) for meta_graph in message.meta_graphs]
-    raise ExportError(f"--saved-model must have a graph tagged {TAG}, got {seen or 'none'}")
+    raise ExportError(f"--saved-model must have a graph tagged {TAG} alone, got {seen or 'none'}")
 
 
 def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
@@ -171,9 +172,13 @@ def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
         v1.saved_model.load(session, [TAG], str(folder))
         names = [info.name.partition(":")[0] for info in definition.outputs.values()]
         frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
+    kept = {node.name: node.op for node in frozen.node}
+    if tables := sorted({op for op in kept.values() if "Table" in op}):
+        raise ExportError(f"a model of TensorFlow 1 must have no lookup tables, got {', '.join(tables)}: save it anew")
     whole = v1.wrap_function(lambda: tf.graph_util.import_graph_def(frozen, name=""), [])
     tensor = whole.graph.get_tensor_by_name
-    feeds = {name: tensor(info.name) for name, info in definition.inputs.items()}
+    used = {name: info for name, info in definition.inputs.items() if info.name.partition(":")[0] in kept}
+    feeds = {name: tensor(info.name) for name, info in used.items()}
     function = whole.prune(
         [feeds[name] for name in sorted(feeds)], {name: tensor(info.name) for name, info in definition.outputs.items()}
     )
@@ -189,9 +194,7 @@ def _own_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
         text = state(**{CONTRACT_QUERY: tf.zeros([1], tf.int8)})[CONTRACT_OUTPUT].numpy()[0]
         return ModelContract.from_json(text).labels
     except (tf.errors.OpError, ContractViolation, KeyError, TypeError) as error:
-        raise ExportError(
-            f"the model's {CONTRACT_SIGNATURE} must give its contract, got {first_line(error)}"
-        ) from error
+        raise ExportError(f"the model's {CONTRACT_SIGNATURE} must give its contract, got {reason(error)}") from error
 
 
 def _spec(info: Any, name: str | None) -> tf.TensorSpec:
@@ -210,6 +213,9 @@ def _listing(specs: Mapping[str, tf.TensorSpec]) -> str:
     return "; ".join(f"{name} {describe(spec)}" for name, spec in sorted(specs.items())) or "none"
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says first: TensorFlow's go on for pages."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def reason(error: Exception) -> str:
+    """Return the line of an error that says why: a failed graph's first tells only that it failed."""
+    lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if isinstance(error, tf.errors.OpError) else lines[0]

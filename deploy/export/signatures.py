@@ -6,14 +6,15 @@ times that where codes are negative and travel as varints), boundary 78 kB.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy.typing as npt
 import tensorflow as tf
 
-from deploy.export import dialects, frame
+from deploy.export import dialects, frame, trial
 from deploy.export.graphs import ExportError
-from deploy.export.source import META_HEAD, Source
+from deploy.export.source import Source
 from handler.contract import (
     CONTRACT_OUTPUT,
     CONTRACT_QUERY,
@@ -24,25 +25,28 @@ from handler.contract import (
     ModelContract,
     Resize,
 )
+from handler.signature import META_HEAD
 
 SERVING = "serving_default"
 MASK_LEVELS = 127  # code = round(127 p): 0..127, one byte each in either of TensorFlow Serving's encodings
 IMAGE_ZERO_POINT = -128  # pixel = code + 128, lossless
 
 Functions = dict[str, Callable[..., Any]]
+Inputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Exported(tf.Module):
     """The object that is saved: it owns what the functions of its signatures need.
 
-    ``warm_up_hw``: size of the image that the server should run once before it serves, None for none.
+    ``trial``: inputs that it is run on before it takes its place; ``warm_up``: whether the server runs them, too.
     """
 
-    def __init__(self, source: Source, functions: Functions, warm_up_hw: tuple[int, int] | None = None) -> None:
+    def __init__(self, source: Source, functions: Functions, trial_inputs: Inputs, *, warm_up: bool = False) -> None:
         super().__init__()
         self.owned = list(source.graph.owned)
         self.functions = functions
-        self.warm_up_hw = warm_up_hw
+        self.trial = trial_inputs
+        self.warm_up = warm_up
 
 
 def float32(source: Source) -> Exported:
@@ -77,7 +81,7 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
         )
         return {"mrcnn_detection": outputs["mrcnn_detection"], "mrcnn_mask": encode(outputs["mrcnn_mask"])}
 
-    return Exported(source, {SERVING: serve})
+    return Exported(source, {SERVING: serve}, trial.matterport_inputs(source, image_type.as_numpy_dtype))
 
 
 def boundary(source: Source) -> Exported:
@@ -98,8 +102,8 @@ def boundary(source: Source) -> Exported:
     def contract(query: tf.Tensor) -> dict[str, tf.Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), text)}
 
-    side = source.settings.resize.max_dim
-    return Exported(source, {SERVING: serve, CONTRACT_SIGNATURE: contract}, (side, side))
+    functions = {SERVING: serve, CONTRACT_SIGNATURE: contract}
+    return Exported(source, functions, trial.boundary_inputs(source), warm_up=True)
 
 
 def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

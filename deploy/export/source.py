@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy.export.dialects import Dialect, recognise
+from deploy.export.dialects import recognise
 from deploy.export.graphs import ExportError, Graph, from_builder
+from deploy.export.kinds import Dialect
 from deploy.model import bundled
 from handler.contract import MatterportSettings
-
-META_HEAD = 12  # numbers of input_image_meta before one for each class
+from handler.signature import META_HEAD
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def of_graph(graph: Graph, settings: MatterportSettings, labels: Mapping[int, st
     """
     dialect = recognise(graph, told)
     source = Source(graph, dialect, settings, labels or graph.labels)
-    if dialect == "matterport" and source.labels:
+    if dialect == "matterport":
         wanted = set(range(1, source.num_classes))
-        if set(source.labels) != wanted:
+        if source.labels and set(source.labels) != wanted:
             ids = f"ids {min(source.labels)}..{max(source.labels)}"
             raise ExportError(
                 f"--labels must have {len(wanted)} names, one for each class of the model but the background, "

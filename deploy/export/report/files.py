@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,8 +65,19 @@ def beside(output: Path) -> Iterator[Callable[[str, str], None]]:
     wanted = "--output must be a page, .html, that can be written"
     if output.suffix.lower() not in (".html", ".htm") or output.is_dir() or output.with_suffix(".json").is_dir():
         raise ExportError(f"{wanted}, got {output}{', or its .json, which is a folder' * output.is_dir()}")
+    beside = output.with_suffix(".json")
+    if beside.exists() and not _is_report(beside):
+        raise ExportError(f"{wanted}, with its figures in {beside.name}, which is there and is something else")
     with workplace(output.parent, wanted) as work:
         yield partial(_into_place, work, output)
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(figures, dict) and {"verdict", "kinds", "images"} <= set(figures)
 
 
 def _into_place(work: Path, output: Path, text: str, figures: str) -> None:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from deploy.export import write as versions
-from deploy.export.graphs import ExportError
+from deploy.export.graphs import ExportError, reason
 from deploy.export.report import page
 from deploy.export.report.ask import KINDS, Ask, Seen, in_tensorflow, served
 from deploy.export.report.compare import Comparison, compare, saturated_share, summarise
@@ -113,13 +113,7 @@ def _answer(ask: Ask, data: bytes, kind: str, name: str) -> Seen:
     try:
         return ask(data)
     except (SegmentError, tf.errors.OpError, ValueError) as error:
-        raise ExportError(f"the model must answer for {name}, as {kind}, got: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the line that says why: of a graph's failure TensorFlow tells first where, in indented lines."""
-    lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
-    return lines[-1] if lines else type(error).__name__
+        raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
 
 
 def _figures(

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from deploy.export import dialects, write
 from deploy.export.graphs import Graph
 from deploy.export.report.ask import KINDS, as_png, served
-from deploy.export.source import META_HEAD, Source, of_graph
+from deploy.export.source import Source, of_graph
 from deploy.local.tables import table
 from handler.config import Config
+from handler.signature import META_HEAD
 
 
 @dataclass(frozen=True)

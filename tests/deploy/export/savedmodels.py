@@ -53,7 +53,7 @@ def detections(rows, mask_hw, seed):
     return boxes.astype(np.float32), classes, scores.astype(np.float32), masks.astype(np.float32)
 
 
-def save_object_detection(folder, found, count, dynamic=False, image=tf.uint8):
+def save_object_detection(folder, found, count, *, dynamic=False, image=tf.uint8, highest=None):
     """Save a model that answers ``found`` as the Object Detection API does, ``count`` of its rows real.
 
     ``dynamic``: only these rows come, and the graph cannot tell how many. Scores are multiplied with the mean of the
@@ -63,6 +63,8 @@ def save_object_detection(folder, found, count, dynamic=False, image=tf.uint8):
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], image, "input_tensor")])
     def serve(input_tensor):
+        if highest is not None:
+            tf.debugging.assert_less_equal(tf.shape(input_tensor)[1], highest, "too high")
         kept = tf.cast(tf.reduce_sum(tf.cast(input_tensor, tf.float32)) * 0, tf.int32) + count
         part = slice(None, kept) if dynamic else slice(None)
         brightness = tf.reduce_mean(tf.cast(input_tensor, tf.float32)) / 255

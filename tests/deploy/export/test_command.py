@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from deploy.export.__main__ import KINDS, main
 from deploy.model import bundled
@@ -57,8 +58,11 @@ def refused(folder, tmp_path, capsys, *options):
     before = sorted(tmp_path.rglob("*"))
     assert main(["--saved-model", str(folder), "--output", str(tmp_path / "out" / "model"), *options]) == 1
     assert sorted(tmp_path.rglob("*")) == before
-    line = capsys.readouterr().err.strip().splitlines()[-1]
+    told = capsys.readouterr().err.strip()
+    assert "Traceback" not in told
+    line = told.splitlines()[-1]
     assert line.startswith("export: ")
+    assert told.count("export: ") == 1
     return line
 
 
@@ -70,7 +74,7 @@ def refused(folder, tmp_path, capsys, *options):
             "must have outputs mrcnn_detection and mrcnn_mask, or detection_boxes, .*; got inputs image uint8",
         ),
         ({"detection_masks": (tf.float32, [1, 5, 7, 7, 3])}, "detection_masks must be of rank 4, got float32"),
-        ({"detection_boxes": (tf.int32, [1, 5, 4])}, "detection_boxes must be float32, got int32"),
+        ({"detection_boxes": (tf.int32, [1, 5, 4])}, "detection_boxes must be of floating point, got int32"),
         ({"detection_classes": (tf.float32, [5])}, "detection_classes must be of rank 2"),
     ],
 )
@@ -136,6 +140,86 @@ def test_boxes_in_pixels_are_not_taken_for_shares(tmp_path, capsys):
     found = savedmodels.detections(3, (7, 7), 0)
     savedmodels.save_object_detection(tmp_path / "source", (100 * found[0], *found[1:]), 3)
     assert "boxes must be shares of the image, 0..1, got up to" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_a_model_that_calls_python_is_refused(tmp_path, capsys):
+    """It would run here, and in no server."""
+
+    def serve(image):
+        brightness = tf.py_function(lambda pixels: tf.reduce_mean(tf.cast(pixels, tf.float32)), [image], tf.float32)
+        found = {name: tf.ones(shape, dtype) for name, (dtype, shape) in DETECTION.items()}
+        return {**found, "detection_scores": found["detection_scores"] * tf.reshape(brightness, [1, 1]) / 255}
+
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
+    tf.saved_model.save(module, str(tmp_path / "source"), {"serving_default": module.serve})
+    assert "must run without Python, got EagerPyFunc" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_a_model_that_cannot_take_its_own_warm_up(tmp_path, capsys):
+    found = savedmodels.detections(3, (7, 7), 0)
+    savedmodels.save_object_detection(tmp_path / "source", found, 3, highest=800)
+    line = refused(tmp_path / "source", tmp_path, capsys)
+    assert "must run on an image of 1024 x 1024, got: assertion failed: [too high]" in line
+    options = ["--max-dim=800", "--output", str(tmp_path / "out")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
+
+
+def test_classes_that_the_function_would_refuse(tmp_path, capsys):
+    boxes, classes, scores, masks = savedmodels.detections(3, (7, 7), 0)
+    savedmodels.save_object_detection(tmp_path / "source", (boxes, classes + 0.5, scores, masks), 3)
+    assert "detection classes must be whole numbers" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_lookup_tables_of_tensorflow_1(tmp_path, capsys):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        image = v1.placeholder(tf.uint8, [1, None, None, 3], "image")
+        keys = v1.lookup.KeyValueTensorInitializer([0], [1.0], tf.int32, tf.float32)
+        table = v1.lookup.StaticHashTable(keys, 0.0)
+        one = table.lookup(tf.constant([0])) + 0 * tf.reduce_sum(tf.cast(image, tf.float32))
+        outputs = {name: tf.cast(tf.ones(shape), dtype) * one[0] for name, (dtype, shape) in DETECTION.items()}
+        session.run(v1.tables_initializer())
+        builder = v1.saved_model.builder.SavedModelBuilder(str(tmp_path / "source"))
+        signature = v1.saved_model.signature_def_utils.predict_signature_def({"image": image}, outputs)
+        signatures = {"serving_default": signature}
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures, main_op=v1.tables_initializer())
+        builder.save()
+    assert "must have no lookup tables, got" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_a_graph_that_is_not_tagged_serve_alone(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION)
+    path = tmp_path / "source" / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    model.meta_graphs[0].meta_info_def.tags.append("tpu")
+    path.write_bytes(model.SerializeToString())
+    line = refused(tmp_path / "source", tmp_path, capsys)
+    assert "must have a graph tagged serve alone, got ['serve, tpu']" in line
+
+
+def test_a_matterport_model_of_two_images(tmp_path, capsys):
+    outputs = {"mrcnn_detection": (tf.float32, [2, 5, 6]), "mrcnn_mask": (tf.float32, [2, 5, 7, 7, 4])}
+
+    def serve(input_image, input_image_meta, input_anchors):
+        return {name: tf.ones(shape, dtype) for name, (dtype, shape) in outputs.items()}
+
+    specs = {"input_image": [2, None, None, 3], "input_image_meta": [2, 16], "input_anchors": [2, None, 4]}
+    module = tf.Module()
+    module.serve = tf.function(serve).get_concrete_function(
+        **{name: tf.TensorSpec(shape, tf.float32, name) for name, shape in specs.items()}
+    )
+    tf.saved_model.save(module, str(tmp_path / "source"), {"serving_default": module.serve})
+    assert "input_image must take one image at a time, got float32 [2," in refused(
+        tmp_path / "source", tmp_path, capsys
+    )
+
+
+def test_a_full_keras_model_is_no_file_of_weights(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"PK")
+    done = run("--output", tmp_path / "out", "--builder", bundled.BUILDER, "--weights", tmp_path / "model.keras")
+    assert done.returncode == 1
+    assert "it must be a file of weights, .weights.h5 or .h5" in done.stderr.splitlines()[-1]
 
 
 def test_more_inputs_than_the_image(tmp_path, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import functions_framework
 import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +21,7 @@ from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.server import ModelServer
 from deploy.model import bundled, coins, network
 from handler import mold
+from handler.contract import AnchorInput, ModelContract, Resize
 from tests.deploy.export import savedmodels
 from tests.handler.test_masks import sample
 from tests.readers import coco_decode, float32_decode
@@ -133,7 +135,7 @@ def test_detection_models_give_the_masks_worked_by_hand(request, dialect, count_
     found = savedmodels.detections(8, mask_hw, seed=mask_hw[0])
     count = 5
     if dialect == "object-detection":
-        savedmodels.save_object_detection(tmp_path / "source", found, count, dynamic)
+        savedmodels.save_object_detection(tmp_path / "source", found, count, dynamic=dynamic)
     else:
         savedmodels.save_model_garden(tmp_path / "source", found, count, (0.75, 1.5), dynamic)
     options = ["--saved-model", str(tmp_path / "source"), "--max-dim=512", "--output", str(tmp_path / "shapes")]
@@ -144,7 +146,8 @@ def test_detection_models_give_the_masks_worked_by_hand(request, dialect, count_
         assert answer.status_code == 200, answer.text
         contract = http.get("/model").json["contract"]
     assert contract["source"].endswith(f"({dialect})")
-    assert (contract["detections"]["boxes"], contract["resize"]["mode"]) == ("image", "fit")
+    assert contract["detections"]["boxes"] == "image"
+    assert contract["resize"] == {"mode": "fit", "min_dim": 0, "max_dim": 512, "min_scale": 0.0}
     for one, (box, class_id, score, mask) in zip(answer.json["instances"], by_hand(found, count, size_hw), strict=True):
         y1, x1, y2, x2 = box
         assert one["box"] == {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
@@ -153,6 +156,83 @@ def test_detection_models_give_the_masks_worked_by_hand(request, dialect, count_
         crop = coco_decode(one["mask"])[y1:y2, x1:x2]
         sure = np.abs(mask - 0.5) > 1e-5
         assert np.array_equal(crop[sure], (mask >= 0.5)[sure])
+
+
+def test_what_is_past_the_count_is_zero_and_probabilities_stay_within_their_codes(tmp_path):
+    boxes, classes, scores, masks = savedmodels.detections(6, (15, 15), seed=3)
+    masks = masks * 1.2 - 0.1
+    boxes[4:], masks[4:] = np.nan, np.nan
+    savedmodels.save_object_detection(tmp_path / "source", (boxes, classes, scores, masks.astype(np.float16)), 4)
+    assert main(["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "shapes")]) == 0
+    serve = tf.saved_model.load(str(tmp_path / "shapes" / "1")).signatures["serving_default"]
+    outputs = serve(input_image=tf.fill([1, 64, 64, 3], tf.constant(127, tf.int8)))
+    rows, codes = outputs["mrcnn_detection"].numpy()[0], outputs["mrcnn_mask"].numpy()[0]
+    assert not rows[4:].any()
+    assert not codes[4:].any()
+    expected = np.rint(127 * np.clip(masks[:4].astype(np.float16).astype(np.float32), 0, 1))
+    assert np.abs(codes[:4] - expected).max() <= 1
+    assert (codes.min(), codes.max()) == (0, 127)
+
+
+class Recorder(keras.layers.Layer):
+    """Answers what it was given: the corner of the image, the meta, and the first and last anchor."""
+
+    def call(self, image, meta, anchors):
+        told = tf.concat([image[:, 0, 0], image[:, -1, -1], meta, anchors[:, 0], anchors[:, -1]], -1)
+        length = tf.cast(tf.shape(anchors)[1], tf.float32)[None, None]
+        told = tf.concat([told, length, tf.zeros([1, 5])], -1)
+        rows = tf.reshape(told[:, : told.shape[1] // 6 * 6], [1, -1, 6]) / 4096
+        return rows * [1, 1, 1, 1, 0, 1], tf.zeros([1, rows.shape[1], 7, 7, 6]), rows
+
+
+def recorder():
+    image, meta = keras.Input((None, None, 3), name="input_image"), keras.Input((18,), name="input_image_meta")
+    anchors = keras.Input((None, 4), name="input_anchors")
+    rows, masks, told = Recorder()(image, meta, anchors)
+    return keras.Model([image, meta, anchors], {"mrcnn_detection": rows, "mrcnn_mask": masks, "told": told})
+
+
+@pytest.mark.parametrize("kind", ["boundary", "float32"])
+def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
+    mean, ratios, scales, strides = (10.0, 20.0, 30.0), (0.25, 1.0, 2.0, 4.0), (16.0, 48.0), (8, 32)
+    recorder().save_weights(tmp_path / "none.weights.h5")
+    source = ["--builder", f"{__name__}:recorder", "--weights", str(tmp_path / "none.weights.h5")]
+    options = ["--mean", *mean, "--anchor-ratios", *ratios, "--anchor-scales", *scales, "--strides", *strides]
+    options += ["--resize-mode", "square", "--min-dim", 64, "--max-dim", 128, "--min-scale", 1.5]
+    assert main([kind, *source, *map(str, options), "--output", str(tmp_path / "model")]) == 0
+    loaded = tf.saved_model.load(str(tmp_path / "model" / "1"))
+    frame = mold.resize_rule((96, 128), Resize(mode="square", min_dim=0, max_dim=128))
+    spec = AnchorInput(scales=scales, ratios=ratios, strides=strides)
+    anchors, meta = mold.anchors((128, 128), spec), mold.meta(frame, 6)
+    if kind == "boundary":
+        contract = ModelContract.from_json(
+            loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
+        )
+        assert contract.resize == Resize(mode="square", min_dim=64, max_dim=128, min_scale=1.5)
+        assert contract.image.mean is None
+    else:
+        assert loaded.signatures["serving_default"].structured_input_signature[1]["input_image_meta"].shape == [
+            None,
+            18,
+        ]
+    recorded = record(loaded, kind, frame, meta, anchors)
+    expected = np.concatenate([-np.float32(mean), -np.float32(mean), meta[0], anchors[0, 0], anchors[0, -1]])
+    expected = np.append(expected, len(anchors[0]))
+    sent = np.arange(len(recorded)) % 6 != 4  # the class of each row, which has to be 0 here
+    np.testing.assert_allclose(
+        recorded[: len(expected)][sent[: len(expected)]], expected[sent[: len(expected)]], atol=1e-3
+    )
+
+
+def record(loaded, kind, frame, meta, anchors):
+    """Return the numbers that the recorder tells of a black image of 96 x 128."""
+    serve = loaded.signatures["serving_default"]
+    if kind == "boundary":
+        rows = serve(input_image=tf.fill([1, 96, 128, 3], tf.constant(-128, tf.int8)))["mrcnn_detection"]
+    else:
+        image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.float32((10, 20, 30))
+        rows = serve(input_image=image, input_image_meta=meta, input_anchors=anchors)["mrcnn_detection"]
+    return rows.numpy().ravel() * 4096
 
 
 def test_pixels_reach_a_detection_model_as_they_are(tmp_path, monkeypatch):

@@ -289,26 +289,34 @@ def test_a_failure_on_the_way_leaves_nothing(two_photos, tmp_path, monkeypatch, 
 
 
 def test_an_earlier_report_survives_a_failure(two_photos, tmp_path, monkeypatch):
+    earlier = '{"verdict": "earlier", "kinds": {}, "images": []}'
     for name in ("report.html", "report.json"):
-        (tmp_path / name).write_text("earlier")
+        (tmp_path / name).write_text(earlier)
     monkeypatch.setattr(page, "render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(detector(1), two_photos, tmp_path / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "report.html", "report.json"}
-    assert (tmp_path / "report.html").read_text() == (tmp_path / "report.json").read_text() == "earlier"
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "report.json").read_text() == earlier
+
+
+def test_another_json_beside_the_page_is_left_alone(two_photos, tmp_path):
+    (tmp_path / "mine.json").write_text('{"1": "cat"}')
+    with pytest.raises(ExportError, match=r"its figures in mine\.json, which is there and is something else"):
+        write_report(detector(1), two_photos, tmp_path / "mine.html")
+    assert (tmp_path / "mine.json").read_text() == '{"1": "cat"}'
 
 
 def test_a_model_that_fails_is_told_with_the_image(two_photos, tmp_path):
     source = detector(1)
 
     def call(tensors):
-        height = tf.shape(tensors["input_tensor"])[1]
-        with tf.control_dependencies([tf.debugging.assert_less(height, 1000, "too tall")]):
+        width = tf.shape(tensors["input_tensor"])[2]
+        with tf.control_dependencies([tf.debugging.assert_greater(width, 25, "too narrow")]):
             return {name: tf.identity(tensor) for name, tensor in source.graph.call(tensors).items()}
 
     graph = Graph(source.graph.inputs, source.graph.outputs, call, (), "short")
     with pytest.raises(
-        ExportError, match=r"the model must answer for b\.jpg, as source, got: assertion failed: .too tall"
+        ExportError, match=r"the model must answer for b\.jpg, as source, got: assertion failed: .too narrow"
     ):
         write_report(of_graph(graph, bundled.SETTINGS, {}), two_photos, tmp_path / "report.html")
     assert {path.name for path in tmp_path.iterdir()} == {"photos"}
