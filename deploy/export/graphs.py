@@ -100,11 +100,16 @@ def from_keras(model: keras.Model, description: str) -> Graph:
         given = {tensor.name: tensors[tensor.name] for tensor in model.inputs}
         return by_name(model(given if isinstance(model.input, dict) else list(given.values()), training=False))
 
+    outputs = by_name(model.output)
+    for name, tensor in outputs.items():
+        if not isinstance(tensor, keras.KerasTensor):
+            kind = type(tensor).__name__
+            raise ExportError(f"the model's outputs must be tensors by name, got a {kind} for {name!r}")
     # TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its graph,
     # as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
     return Graph(
         inputs={tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs},
-        outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in by_name(model.output).items()},
+        outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in outputs.items()},
         call=call,
         owned=tuple(variable.value for variable in model.variables),
         description=description,

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from deploy.export import signatures, write
-from deploy.export.graphs import ExportError, from_builder
+from deploy.export.graphs import ExportError, from_builder, from_keras
 from deploy.export.report import fidelity
 from deploy.export.source import of_graph, the_bundled_model
 from deploy.model import bundled, dataset
@@ -125,6 +126,23 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
 def test_a_wrong_source_is_named(builder, weights, message):
     with pytest.raises(ExportError, match=message):
         of_graph(from_builder(builder, weights), bundled.SETTINGS, {})
+
+
+def test_outputs_and_inputs_of_a_keras_model_in_other_forms():
+    """A list of outputs goes by the layers' names, inputs may be a dict, and a dict within a dict is refused."""
+    first, second = (keras.Input((None, 2), name=name) for name in ("first", "second"))
+    added, taken = keras.layers.Add(name="added")([first, second]), keras.layers.Subtract(name="taken")([first, second])
+    tensors = {"first": tf.fill([1, 3, 2], 5.0), "second": tf.fill([1, 3, 2], 2.0)}
+    for model in (
+        keras.Model([first, second], [added, taken]),
+        keras.Model({"first": first, "second": second}, {"added": added, "taken": taken}),
+    ):
+        graph = from_keras(model, "sums")
+        assert (set(graph.inputs), set(graph.outputs)) == ({"first", "second"}, {"added", "taken"})
+        outputs = graph.call(tensors)
+        assert (outputs["added"][0, 0, 0], outputs["taken"][0, 0, 0]) == (7, 3)
+    with pytest.raises(ExportError, match="must be tensors by name, got a dict for 'both'"):
+        from_keras(keras.Model([first, second], {"both": {"added": added}}), "nested")
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
