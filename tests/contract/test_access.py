@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.contract.client import ok, problem
 from tests.contract.conftest import KEYS
-from tests.contract.test_requests import ok, problem
 from tests.test_main import png
 
 

@@ -10,8 +10,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.ndimage import label
 
+from tests.contract.client import ok
 from tests.contract.scenes import OBJECTS, SIZE_HW, VISIBLE, png
-from tests.contract.test_requests import ok
 from tests.readers import coco_decode, cvat_decode, fill, float32_decode, iou, png_decode
 
 PNG = png()

@@ -2,9 +2,9 @@
 
 import time
 
+from tests.contract.client import problem
 from tests.contract.mutations import hostile
 from tests.contract.scenes import outputs, png
-from tests.contract.test_requests import problem
 
 COUNTS = {"gunicorn": 12_500, "flask": 1_250}  # of them four in five are not whole images with good options
 MOST_BYTES, MOST_S = 400 << 20, 2.0

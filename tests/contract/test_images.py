@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.contract.client import ok
 from tests.contract.corpus import samples
 from tests.contract.scenes import CONTRACT
-from tests.contract.test_requests import ok
 
 SAMPLES = samples()
 LONGEST = CONTRACT.resize.max_dim

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from handler.options import Options
+from tests.contract.client import ok
 from tests.contract.conftest import KEYS
-from tests.contract.test_requests import ok
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {"gunicorn": 2200, "flask": 100}
