@@ -16,7 +16,7 @@ from handler.options import Options, parse_options
 
 IMAGE = "image"
 CHUNK_BYTES = 1 << 16
-JSON_PIECES = 10_000
+JSON_NESTED, JSON_VALUES = 100, 10_000  # a megabyte of braces takes thirty of memory, deep ones Python's whole stack
 FORM_PARTS, FORM_TEXT_BYTES = 100, 500_000
 BASE64 = "base64 (A-Z, a-z, 0-9, + and /, padded with =) or a data: URL with base64"
 BASE64_SHOWN = 32
@@ -108,14 +108,15 @@ def _in_memory(
 
 
 def _json(body: bytes) -> tuple[bytes, Pairs]:
-    if sum(map(body.count, (b"[", b"{", b","))) > JSON_PIECES:  # a megabyte of braces takes thirty of memory
-        raise BadRequest(f"the JSON body must have at most {JSON_PIECES} values, got more")
+    if body.count(b"[") + body.count(b"{") > JSON_NESTED or body.count(b",") > JSON_VALUES:
+        most = f"{JSON_NESTED} lists and objects and {JSON_VALUES} values"
+        raise BadRequest(f"the JSON body must have at most {most}, got more")
     try:
         value = json.loads(body, object_pairs_hook=_Object, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         raise BadRequest(f"the body must be JSON, got something else at character {error.pos}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("the body must be JSON in UTF-8, of usual depth and numbers, got another text") from error
+    except ValueError as error:
+        raise BadRequest("the body must be JSON in UTF-8 with usual numbers, got another text") from error
     if not isinstance(value, _Object):
         raise BadRequest(f"the JSON body must be an object with 'image', got {shown(value)}")
     images = [given for name, given in value if name == IMAGE]

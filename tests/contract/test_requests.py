@@ -168,13 +168,21 @@ def test_options_are_given_once(function):
         (b'{"image": "https://example.com/a.png"}', "base64"),
         (b'{"image": "aGk=", "threshold": NaN}', "must be JSON"),
         (b"\xff\xfe\xfd", "must be JSON"),
-        (b"[" * 200_000, "at most 10000 values"),
-        (b"[" * 9_000, "must be JSON"),
+        (b"[" * 200_000, "at most 100 lists and objects and 10000 values"),
+        (b'{"image": [' + b"1," * 20_000 + b"1]}", "at most 100 lists and objects and 10000 values"),
         (b'{"image": ""}', "no bytes"),
     ],
 )
 def test_bad_json(function, body, named):
     assert named in problem(function.post(body, content_type="application/json"), 400)
+
+
+@pytest.mark.parametrize("depth", [1, 50, 98, 99, 300, 500, 900, 990])
+def test_json_of_any_depth(function, depth):
+    lists, objects = b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth
+    for value in (lists, objects):
+        for body in (b'{"image": "aGk=", "classes": %s}' % value, b'{"image": %s}' % value):
+            assert "got" in problem(function.post(body, content_type="application/json"), 400)
 
 
 @pytest.mark.parametrize(
