@@ -9,7 +9,7 @@ quantize   real values -> int8 codes; int8 codes -> float32
 wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types)
 serving    the client of one model: its contract, its versions, Predict
 channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors
-masks      float mask and box -> pixels of the image, and these as clients want them (rle, polygons)
+masks      float masks and boxes -> pixels of the image (spans), and these as clients want them (rle, polygons)
 formats    instances -> the JSON that clients ask for (shapes: its types; openapi: their description)
 pipeline   the story, a stage a line, with the transport as a callable
 ========== ==============================================================================================

@@ -1,12 +1,12 @@
-"""A float mask and its box into a binary mask over the image, and that into the encodings that clients ask for.
+"""Float masks and their boxes into pixels of the image, and those into the encodings that clients ask for.
 
-The mask is sampled bilinearly over its box, half-pixel centres, edge repeated, and cut at a threshold. Only the crop is
-ever computed, whatever the size of the image.
+:mod:`handler.spans` says which pixels they are. At most the crop of one mask is made, whatever the size of the image.
 """
 
 import base64
 import io
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,33 +15,43 @@ from PIL import Image
 
 from handler import rle, shapes
 from handler.options import Encoding
+from handler.spans import TIE, Boxes, Spans, fill, find_spans
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
-STRIP_PIXELS = 1 << 20  # sampled at a time: a box can be as large as the photograph, and floats take four bytes
-TIE = 1e-6  # a probability that rounding leaves so far below the threshold is at it: plateaus would get holes
 POINT_DIGITS = 2  # of a pixel, in outlines
 OUTLINE_SAMPLES = 1024  # on a side at most, so that an outline costs no more memory than the model's frame
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceMask:
-    """One object's mask: probabilities float32 [mh, mw] over ``box``, cut at ``threshold``; ``bits`` over ``clipped``.
+class Masks:
+    """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes``, cut at ``threshold``; their ``spans``.
 
-    Boxes are y1, x1, y2, x2 in image pixels, y2 and x2 exclusive; ``clipped`` is the part within the image, ``bits``
-    bool of its size, True where the probability is at least the threshold.
+    Boxes int64 [n, 4] are y1, x1, y2, x2 in image pixels, y2, x2 exclusive; ``clipped`` is the part within the image.
     """
+
+    probabilities: npt.NDArray[np.float32]
+    boxes: Boxes
+    clipped: Boxes
+    threshold: float
+    spans: Spans
+
+    def one(self, index: int) -> "InstanceMask":
+        """Return a single mask."""
+        box, clipped = (tuple(map(int, boxes[index])) for boxes in (self.boxes, self.clipped))
+        bits = fill(self.spans.of(index), cast(Box, clipped), self.spans.image_hw[0])
+        return InstanceMask(self.probabilities[index], cast(Box, box), cast(Box, clipped), self.threshold, bits)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceMask:
+    """One object's mask: probabilities float32 [mh, mw] over ``box``; ``bits`` bool over ``clipped``, True inside."""
 
     probabilities: npt.NDArray[np.float32]
     box: Box
     clipped: Box
     threshold: float
     bits: npt.NDArray[np.bool_]
-
-    @property
-    def area(self) -> int:
-        """Number of pixels set."""
-        return int(np.count_nonzero(self.bits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +65,39 @@ class Outline:
 Encoded = shapes.Mask | Outline
 
 
-def unmold_mask(probabilities: npt.NDArray[np.float32], box: Box, clipped: Box, threshold: float) -> InstanceMask:
-    """Return the mask of an object from its probabilities float32 [mh, mw] over ``box``."""
-    height, width = clipped[2] - clipped[0], clipped[3] - clipped[1]
-    rows, columns = _sampling(probabilities.shape, box, clipped, (height, width))
-    across = probabilities @ columns.T
-    bits = np.empty((height, width), np.bool_)
-    step = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, step):
-        np.greater_equal(rows[top : top + step] @ across, threshold - TIE, out=bits[top : top + step])
-    return InstanceMask(probabilities, box, clipped, threshold, bits)
+def unmold_masks(
+    probabilities: npt.NDArray[np.float32], boxes: Boxes, clipped: Boxes, image_hw: Size, threshold: float
+) -> Masks:
+    """Return the masks of objects from their probabilities float32 [n, mh, mw] over ``boxes``."""
+    spans = find_spans(probabilities, boxes, clipped, image_hw, threshold)
+    return Masks(probabilities, boxes, clipped, threshold, spans)
+
+
+def encode_masks(masks: Masks, encoding: Encoding) -> list[Encoded | None]:
+    """Return each mask in an encoding, None for ``none``."""
+    image_hw, count = masks.spans.image_hw, len(masks.boxes)
+    if encoding == "none":
+        return [None] * count
+    if encoding == "rle":
+        return [shapes.RleMask(size=image_hw, counts=counts) for counts in rle.encode(masks.spans)]
+    counts = rle.encode(masks.spans) if encoding == "segmentation" else [""] * count
+    return [_encode(masks.one(index), encoding, image_hw, counts[index]) for index in range(count)]
+
+
+def _encode(mask: InstanceMask, encoding: Encoding, image_hw: Size, counts: str) -> Encoded:
+    """Return one mask in an encoding that is made for each by itself; ``counts`` is its RLE, for ``segmentation``."""
+    if encoding == "png":
+        return shapes.PngMask(data=encode_png(mask))
+    if encoding == "float32":
+        height, width = mask.probabilities.shape
+        cut = _box_shape(mask.box) if mask.box != mask.clipped else UNSET
+        return shapes.Float32Mask(size=(height, width), data=encode_float32(mask), box=cut)
+    rings = encode_polygons(mask)
+    if encoding == "segmentation" and _holed(rings):
+        return shapes.RleMask(size=image_hw, counts=counts)
+    if encoding in ("polygon", "segmentation"):
+        return shapes.PolygonMask(polygons=[_flat(ring) for ring in rings])
+    return Outline(_largest(rings), encode_pixels(mask) if encoding == "pixels" else b"")
 
 
 def _sampling(shape: Size, box: Box, part: Box, count: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -88,30 +121,6 @@ def _weights(samples: int, span: tuple[int, int], part: tuple[int, int], count: 
     return weights
 
 
-def encode_mask(mask: InstanceMask, encoding: Encoding, image_hw: Size) -> Encoded | None:
-    """Return the mask in an encoding, None for ``none``."""
-    encoded: Encoded | None = None
-    match encoding:
-        case "rle":
-            encoded = shapes.RleMask(size=image_hw, counts=rle.encode(mask.bits, mask.clipped, image_hw))
-        case "polygon":
-            encoded = _polygons(encode_polygons(mask))
-        case "segmentation":
-            rings = encode_polygons(mask)
-            encoded = _polygons(rings) if not _holed(rings) else encode_mask(mask, "rle", image_hw)
-        case "png":
-            encoded = shapes.PngMask(data=encode_png(mask))
-        case "float32":
-            height, width = mask.probabilities.shape
-            cut = _box_shape(mask.box) if mask.box != mask.clipped else UNSET
-            encoded = shapes.Float32Mask(size=(height, width), data=encode_float32(mask), box=cut)
-        case "outline":
-            encoded = Outline(_largest(encode_polygons(mask)))
-        case "pixels":
-            encoded = Outline(_largest(encode_polygons(mask)), encode_pixels(mask))
-    return encoded
-
-
 def _box_shape(box: Box) -> shapes.Box:
     y1, x1, y2, x2 = box
     return shapes.Box(x=x1, y=y1, width=x2 - x1, height=y2 - y1)
@@ -130,10 +139,6 @@ def encode_polygons(mask: InstanceMask) -> list[npt.NDArray[np.float64]]:
 def _flat(ring: npt.NDArray[np.float64]) -> list[float]:
     flat: list[float] = np.round(ring, POINT_DIGITS).ravel().tolist()
     return flat
-
-
-def _polygons(rings: list[npt.NDArray[np.float64]]) -> shapes.PolygonMask:
-    return shapes.PolygonMask(polygons=[_flat(ring) for ring in rings])
 
 
 def _holed(rings: list[npt.NDArray[np.float64]]) -> bool:

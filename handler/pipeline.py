@@ -1,7 +1,7 @@
 """The story of one image, a stage a line; the model is a callable, so nothing here knows of a network."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from handler import mold, quantize
 from handler.contract import ModelContract
 from handler.errors import BadRequest, ContractViolation, shown
 from handler.image import Limits, decode_image
-from handler.masks import Encoded, encode_mask, unmold_mask
+from handler.masks import Encoded, Masks, encode_masks, unmold_masks
 from handler.options import Options
 from handler.wire import Answer, Expected
 
@@ -80,8 +80,12 @@ def segment(data: bytes, options: Options, contract: ModelContract, predict: Pre
         answer = predict(inputs, expected_outputs(contract))
     with clock.stage("unmold"):
         rows = select(answer.outputs[contract.detections.name][0], options, wanted)
+        rows, boxes, clipped = place(rows, frame, options, contract)
         masks = gather_masks(answer.outputs[contract.masks.name][0], rows, contract)
-    instances = tuple(build_instances(rows, masks, frame, options, contract, clock=clock))
+        unmolded = unmold_masks(masks, boxes, clipped, frame.image_hw, options.mask_threshold)
+    with clock.stage("encode"):
+        encoded = encode_masks(unmolded, options.encoding)
+    instances = build_instances(rows, unmolded, encoded, contract)
     return Result(frame.image_hw, answer.version, instances, clock.durations_s, answer.up_bytes, answer.down_bytes)
 
 
@@ -138,6 +142,10 @@ class Rows:
     classes: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
 
+    def at(self, places: npt.NDArray[np.intp]) -> "Rows":
+        """Return the rows at some places among these."""
+        return Rows(self.index[places], self.boxes[places], self.classes[places], self.scores[places])
+
 
 def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozenset[int] | None) -> Rows:
     """Return the detections [N, 6] before the first row of class 0 that pass the options."""
@@ -154,6 +162,17 @@ def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozen
     index = np.flatnonzero(keep)
     index = index[np.argsort(-rows[index, 5], kind="stable")]
     return Rows(index, rows[index, :4], classes[index], rows[index, 5])
+
+
+def place(
+    rows: Rows, frame: mold.Frame, options: Options, contract: ModelContract
+) -> tuple[Rows, mold.Boxes, mold.Boxes]:
+    """Return the rows whose box, cut to the image, is not empty, up to ``max_instances``, and boxes, whole and cut."""
+    in_frame = contract.detections.boxes == "frame"
+    boxes = mold.unmold_boxes(rows.boxes, frame) if in_frame else mold.scale_boxes(rows.boxes, frame.image_hw)
+    clipped = mold.clip_boxes(boxes, frame.image_hw)
+    visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))[: options.max_instances or None]
+    return rows.at(visible), boxes[visible], clipped[visible]
 
 
 def gather_masks(codes: Array, rows: Rows, contract: ModelContract) -> npt.NDArray[np.float32]:
@@ -173,36 +192,13 @@ def gather_masks(codes: Array, rows: Rows, contract: ModelContract) -> npt.NDArr
 
 
 def build_instances(
-    rows: Rows,
-    masks: npt.NDArray[np.float32],
-    frame: mold.Frame,
-    options: Options,
-    contract: ModelContract,
-    *,
-    clock: Clock,
-) -> Iterator[Instance]:
-    """Yield the instances whose box, cut to the image, is not empty, up to ``max_instances``.
-
-    One at a time, as masks at the size of the image can be large.
-    """
-    in_frame = contract.detections.boxes == "frame"
-    boxes = mold.unmold_boxes(rows.boxes, frame) if in_frame else mold.scale_boxes(rows.boxes, frame.image_hw)
-    clipped = mold.clip_boxes(boxes, frame.image_hw)
-    visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
-    for row in visible[: options.max_instances or None]:
-        y1, x1, y2, x2 = (int(side) for side in boxes[row])
-        top, left, bottom, right = (int(side) for side in clipped[row])
-        with clock.stage("unmold"):
-            mask = unmold_mask(masks[row], (y1, x1, y2, x2), (top, left, bottom, right), options.mask_threshold)
-            area = mask.area
-        with clock.stage("encode"):
-            encoded = encode_mask(mask, options.encoding, frame.image_hw)
-        class_id = int(rows.classes[row])
-        yield Instance(
-            class_id=class_id,
-            label=contract.labels.get(class_id),
-            score=float(rows.scores[row]),
-            box=mask.clipped,
-            area=area,
-            mask=encoded,
-        )
+    rows: Rows, masks: Masks, encoded: Sequence[Encoded | None], contract: ModelContract
+) -> tuple[Instance, ...]:
+    """Return what is told of each row."""
+    facts = zip(
+        rows.classes.tolist(), rows.scores.tolist(), masks.clipped.tolist(), masks.spans.areas(), encoded, strict=True
+    )
+    return tuple(
+        Instance(class_id, contract.labels.get(class_id), score, (y1, x1, y2, x2), area, mask)
+        for class_id, score, (y1, x1, y2, x2), area, mask in facts
+    )

@@ -1,51 +1,61 @@
-"""COCO's compressed run-length encoding of a crop, over the whole image that it lies in.
+"""COCO's compressed run-length encoding of masks over the whole image.
 
 It walks the image down its columns and counts pixels, zeros first. Its text writes every count, from the fourth on as
 the difference to the one two before, in base 32 digits, lowest first, each as ``chr(48 + digit)`` with bit 5 set where
 more follow. Source: cocoapi, common/maskApi.c, rleEncode and rleToString.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Size = tuple[int, int]
-Box = tuple[int, int, int, int]
+from handler.spans import Spans
+
+Integers = npt.NDArray[np.int64]
 
 
-def encode(bits: npt.NDArray[np.bool_], box: Box, image_hw: Size) -> str:
-    """Return the text for ``bits`` bool [h, w] that lie at ``box`` (y1, x1, y2, x2) in an image of ``image_hw``."""
-    return _compress(_runs(bits, box, image_hw))
+def encode(spans: Spans) -> list[str]:
+    """Return the text of each mask."""
+    if len(spans.bounds) == 1:
+        return []
+    runs, starts = _runs(spans)
+    text, ends = _compress(runs, starts)
+    return [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _runs(bits: npt.NDArray[np.bool_], box: Box, image_hw: Size) -> npt.NDArray[np.int64]:
-    """Return the run lengths down the columns of the whole image, zeros first."""
-    height, width = image_hw
-    y1, x1 = box[:2]
-    columns = np.zeros((bits.shape[1], bits.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = bits.T
-    column, row = np.nonzero(np.diff(columns, axis=1))  # a start and an end in turn, as each column ends on zero
-    edges = (column + x1) * height + row + y1
-    joins = edges[1:-1:2] == edges[2::2]  # a run to the bottom that goes on at the top of the next column
-    keep = np.ones(len(edges), np.bool_)
-    keep[1:-1:2] = keep[2::2] = ~joins
-    edges = edges[keep]
-    stops = [] if len(edges) and edges[-1] == height * width else [height * width]
-    return np.diff(np.concatenate([[0], edges, stops])).astype(np.int64)
+def _runs(spans: Spans) -> tuple[Integers, Integers]:
+    """Return the run lengths of all masks, and where those of each start."""
+    total = spans.image_hw[0] * spans.image_hw[1]
+    count = len(spans.bounds) - 1
+    places = np.arange(count)
+    mask = np.repeat(places, np.diff(spans.bounds))
+    marks = np.zeros(len(spans.edges) + 2 * count, np.int64)  # each mask's edges between 0 and the image's end
+    marks[np.arange(len(spans.edges)) + 2 * mask + 1] = spans.edges
+    closing = spans.bounds[1:] + 2 * places + 1
+    marks[closing] = total
+    runs = np.diff(marks)
+    keep = np.ones(len(runs), np.bool_)
+    keep[closing[:-1]] = False  # from one mask to the next
+    empty = np.diff(spans.bounds) == 0
+    keep[closing - 1] = empty | (runs[closing - 1] > 0)  # nothing follows a span to the image's end
+    starts = np.concatenate([[0], np.cumsum(keep)])[spans.bounds[:-1] + 2 * places]
+    return runs[keep], starts
 
 
-def _compress(runs: npt.NDArray[np.int64]) -> str:
+def _compress(runs: Integers, starts: Integers) -> tuple[str, list[int]]:
+    """Return the texts in one, and where each ends."""
+    order = np.arange(len(runs)) - np.repeat(starts, np.diff(starts, append=len(runs)))
     values = runs.copy()
-    values[3:] -= runs[1:-2]
-    digits: list[npt.NDArray[Any]] = []
-    written: list[npt.NDArray[np.bool_]] = []
-    pending = np.ones(len(values), np.bool_)
-    while pending.any():
-        digit = values & 0x1F
-        values >>= 5
-        more = np.where(digit & 0x10, values != -1, values != 0) & pending
-        digits.append((digit | (more << 5)) + 48)
-        written.append(pending)
-        pending = more
-    return np.stack(digits, axis=1)[np.stack(written, axis=1)].astype(np.uint8).tobytes().decode("ascii")
+    later = np.flatnonzero(order >= 3)
+    values[later] -= runs[later - 2]
+    sizes, reach = np.ones(len(values), np.int64), 16  # one digit holds -16..15, and each further one 32 times that
+    while (longer := (values < -reach) | (values >= reach)).any():
+        sizes += longer
+        reach *= 32
+    ends = np.cumsum(sizes)
+    text = np.empty(ends[-1], np.uint8)
+    for place in range(sizes.max()):
+        chosen = np.flatnonzero(sizes > place)
+        more = (sizes[chosen] > place + 1) << 5
+        text[ends[chosen] - sizes[chosen] + place] = ((values[chosen] >> 5 * place & 31) | more) + 48
+    last = np.append(starts[1:], len(runs)) - 1
+    return text.tobytes().decode("ascii"), ends[last].tolist()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from handler import masks
-from handler.masks import encode_mask, unmold_mask
+from handler import spans
+from handler.masks import encode_masks, unmold_masks
 from handler.shapes import Box
 from tests.readers import coco_decode, cvat_decode, fill, float32_decode, iou, paste, png_decode
 
@@ -29,6 +29,22 @@ def smooth(seed, sigma=3.0, shape=(28, 28)):
     return ((field - field.min()) / np.ptp(field)).astype(np.float32)
 
 
+def unmold(mask, box, clipped=None, threshold=0.5, image_hw=None):
+    """Return the masks of a single object."""
+    clipped = clipped or box
+    boxes = (np.array([each]) for each in (box, clipped))
+    return unmold_masks(mask[None], *boxes, image_hw or (max(0, clipped[2]), max(0, clipped[3])), threshold)
+
+
+def bits(*args, **kwargs):
+    return unmold(*args, **kwargs).one(0).bits
+
+
+def encode(masks, encoding):
+    (one,) = encode_masks(masks, encoding)
+    return one
+
+
 def as_box(box):
     y1, x1, y2, x2 = box
     return {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
@@ -39,37 +55,38 @@ def as_box(box):
 def test_masks_are_sampled_bilinearly(shape, box):
     mask = np.random.default_rng(3).random(shape).astype(np.float32)
     exact = sample(mask, box)
-    bits = unmold_mask(mask, box, box, 0.5).bits
     unsure = np.abs(exact - 0.5) < 1e-5
-    assert np.array_equal(bits[~unsure], (exact >= 0.5)[~unsure])
+    assert np.array_equal(bits(mask, box)[~unsure], (exact >= 0.5)[~unsure])
 
 
-def test_a_box_larger_than_a_strip_is_sampled_alike(monkeypatch):
+def test_more_columns_than_are_looked_at_together_are_sampled_alike(monkeypatch):
     box = (0, 0, 70, 90)
-    whole = unmold_mask(smooth(1), box, box, 0.5).bits
-    monkeypatch.setattr(masks, "STRIP_PIXELS", 200)
-    assert np.array_equal(unmold_mask(smooth(1), box, box, 0.5).bits, whole)
+    whole = bits(smooth(1), box)
+    monkeypatch.setattr(spans, "COLUMNS", 7)
+    assert np.array_equal(bits(smooth(1), box), whole)
 
 
 def test_clipping_cuts_the_mask_and_does_not_squeeze_it():
     mask = np.random.default_rng(4).random((14, 14)).astype(np.float32)
-    whole = unmold_mask(mask, (-10, -20, 30, 40), (-10, -20, 30, 40), 0.5).bits
-    part = unmold_mask(mask, (-10, -20, 30, 40), (0, 0, 25, 33), 0.5).bits
+    whole = bits(mask, (0, 0, 40, 60))
+    part = bits(mask, (-10, -20, 30, 40), (0, 0, 25, 33))
     assert np.array_equal(part, whole[10:35, 20:53])
 
 
 @pytest.mark.parametrize(("threshold", "area"), [(0, 12), (0.5, 12), (0.50001, 0), (1, 0)])
 def test_the_threshold_itself_is_inside(threshold, area):
-    assert unmold_mask(np.full((2, 2), 0.5, np.float32), (0, 0, 3, 4), (0, 0, 3, 4), threshold).area == area
+    masks = unmold(np.full((2, 2), 0.5, np.float32), (0, 0, 3, 4), threshold=threshold)
+    assert masks.spans.areas() == [area]
+    assert masks.one(0).bits.sum() == area
 
 
 @pytest.mark.parametrize("level", [np.float32(code / 127) for code in (1, 63, 64, 100, 127)] + [0.75, 0.9])
 def test_a_plateau_at_the_threshold_has_no_holes(level):
     box = (0, 0, 300, 300)
-    mask = unmold_mask(np.full((28, 28), level, np.float32), box, box, float(level))
-    assert mask.area == 300 * 300
-    (ring,) = encode_mask(mask, "polygon", (300, 300)).polygons
-    assert iou(fill([ring], (300, 300)), mask.bits) > 0.999
+    masks = unmold(np.full((28, 28), level, np.float32), box, threshold=float(level))
+    assert masks.spans.areas() == [300 * 300]
+    (ring,) = encode(masks, "polygon").polygons
+    assert iou(fill([ring], (300, 300)), masks.one(0).bits) > 0.999
 
 
 @settings(deadline=None, max_examples=150)
@@ -80,12 +97,10 @@ def test_all_encodings_describe_the_same_mask(data):
     box = y1, x1, y1 + data.draw(st.integers(41, 320)), x1 + data.draw(st.integers(41, 320))
     clipped = max(0, y1), max(0, x1), min(image_hw[0], box[2]), min(image_hw[1], box[3])
     threshold = data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
-    mask = unmold_mask(
-        smooth(data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0, 2, 4]))), box, clipped, threshold
-    )
-    encoded = {
-        name: encode_mask(mask, name, image_hw) for name in ("rle", "polygon", "png", "float32", "pixels", "outline")
-    }
+    field = smooth(data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0, 2, 4])))
+    masks = unmold(field, box, clipped, threshold, image_hw)
+    encoded = {name: encode(masks, name) for name in ("rle", "polygon", "png", "float32", "pixels", "outline")}
+    mask, (area,) = masks.one(0), masks.spans.areas()
     canvas = paste(mask.bits, as_box(clipped), image_hw)
 
     rle = encoded["rle"]
@@ -93,7 +108,8 @@ def test_all_encodings_describe_the_same_mask(data):
     assert np.array_equal(png_decode({"data": encoded["png"].data}, as_box(clipped), image_hw), canvas)
     pixels = [int(digit) for digit in encoded["pixels"].pixels.strip(b"[]").split(b",")]
     assert np.array_equal(cvat_decode(pixels, image_hw), canvas)
-    if mask.area > 1000:
+    assert area == canvas.sum()
+    if area > 1000:
         assert iou(fill(encoded["polygon"].polygons, image_hw), canvas) >= 0.98
     if encoded["polygon"].polygons:
         assert encoded["outline"].points in encoded["polygon"].polygons
@@ -114,18 +130,17 @@ def test_all_encodings_describe_the_same_mask(data):
 
 
 def test_no_encoding_gives_no_mask():
-    assert encode_mask(unmold_mask(smooth(1), (0, 0, 9, 9), (0, 0, 9, 9), 0.5), "none", (9, 9)) is None
+    assert encode(unmold(smooth(1), (0, 0, 9, 9)), "none") is None
 
 
 def test_float32_tells_its_own_box_only_where_that_was_cut():
-    inside = encode_mask(unmold_mask(smooth(1), (1, 1, 9, 9), (1, 1, 9, 9), 0.5), "float32", (20, 20))
+    inside = encode(unmold(smooth(1), (1, 1, 9, 9), image_hw=(20, 20)), "float32")
     assert not inside.box
-    cut = encode_mask(unmold_mask(smooth(1), (-3, 1, 9, 9), (0, 1, 9, 9), 0.5), "float32", (20, 20))
+    cut = encode(unmold(smooth(1), (-3, 1, 9, 9), (0, 1, 9, 9), image_hw=(20, 20)), "float32")
     assert (cut.box.x, cut.box.y, cut.box.width, cut.box.height) == (1, -3, 8, 12)
 
 
 def test_float32_is_little_endian_and_row_major():
-    mask = unmold_mask(np.array([[0.0, 1.0, 0.5]], np.float32), (0, 0, 1, 3), (0, 0, 1, 3), 0.5)
-    encoded = encode_mask(mask, "float32", (1, 3))
+    encoded = encode(unmold(np.array([[0.0, 1.0, 0.5]], np.float32), (0, 0, 1, 3)), "float32")
     assert base64.b64decode(encoded.data) == bytes.fromhex("00000000 0000803f 0000003f")
     assert encoded.size == (1, 3)
