@@ -1,0 +1,59 @@
+"""Protobuf's varints: 7 bits a byte, lowest first, with the top bit set where more follow.
+
+Source: protobuf.dev, "Encoding".
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+LENGTH_DELIMITED = 2  # wire type
+MAX_BYTES = 10  # 64 bits; a negative int8 always takes them all
+BLOCK = 1 << 16  # bytes looked at together
+ALL_ONES = np.uint64(2**64 - 1)
+
+
+def header(field: int, size: int) -> bytes:
+    """Return what precedes ``size`` bytes of a field: its number and wire type, and the size."""
+    encoded = bytearray([field << 3 | LENGTH_DELIMITED])
+    while size >= 0x80:
+        encoded.append(size & 0x7F | 0x80)
+        size >>= 7
+    encoded.append(size)
+    return bytes(encoded)
+
+
+def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
+    """Return the codes of packed varints, or None where one is not the plain encoding of an int8.
+
+    A negative code -128..-1 starts with its own low 7 bits, goes on with eight bytes of ones, and ends in 1.
+    """
+    data = np.frombuffer(run, np.uint8)
+    if data.max() < 0x80:
+        return data.view(np.int8)
+    codes: list[npt.NDArray[np.uint8]] = []
+    negative: list[npt.NDArray[np.intp]] = []
+    high = 0
+    for at in range(0, len(data), BLOCK):
+        block = data[at : at + BLOCK]
+        fresh = at == 0 or data[at - 1] < 0x80
+        if fresh and block.max() < 0x80:
+            codes.append(block)
+            continue
+        more = block >= 0x80
+        starts = np.concatenate([[fresh], ~more[:-1]])
+        codes.append(block[starts])
+        negative.append(at + np.flatnonzero(starts & more))
+        high += int(np.count_nonzero(more))
+    if not _are_negative(run, np.concatenate(negative), high):
+        return None
+    return np.concatenate(codes).view(np.int8)  # a negative's first byte has its top bit set: it is the code
+
+
+def _are_negative(run: bytes, first: npt.NDArray[np.intp], high: int) -> bool:
+    """Tell whether plain negative codes begin at ``first``, and all of the ``high`` top bits are theirs."""
+    longer = MAX_BYTES - 1
+    if high != longer * len(first) or first[-1] + longer >= len(run):
+        return False
+    ones = np.ndarray((len(run) - 8,), "<u8", run, 1, (1,))  # the eight bytes after each byte
+    ends = np.frombuffer(run, np.uint8)[first + longer]
+    return bool((ones[first] == ALL_ONES).all() and (ends == 1).all())
