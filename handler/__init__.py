@@ -3,10 +3,10 @@
 ========== ==============================================================================================
 web        routes, answers and errors; a line of log for each request (access: API keys, CORS)
 bodies     the body of a POST -> image bytes and options (options: their types and what they allow)
-image      bytes -> RGB image
+image      bytes -> RGB image (jpeg: the bounds of its scans; decoded smaller where that shows the same)
 mold       image -> model frame and window; boxes -> image pixels
 quantize   real values -> int8 codes; int8 codes -> float32
-wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types)
+wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types; varint)
 serving    the client of one model: its contract, its versions, Predict
 channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors
 masks      float masks and boxes -> pixels of the image (spans), and these as clients want them (rle, polygons)

@@ -1,4 +1,4 @@
-"""Encoded bytes into RGB pixels: kinds, caps, orientation and colour modes.
+"""Encoded bytes into RGB pixels: kinds, caps, orientation and colour modes; see :mod:`handler.jpeg` too.
 
 The kind is taken from the bytes. What a few kilobytes can make a decoder do is bounded before it does it: pixels (a
 PNG of 11 kB can hold ninety million), passes over the picture (a JPEG can repeat its scans), and pieces of a header,
@@ -6,27 +6,24 @@ each of which costs Pillow a turn of a Python loop.
 """
 
 import io
-import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError
 
+from handler import jpeg
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
 
+Size = tuple[int, int]
 KINDS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")  # of Pillow's, those that can be allowed
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 Image.MAX_IMAGE_PIXELS = None  # the cap is ours, checked on each image before it is decoded
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of a client's damaged EXIF and the like: no news for our log
-JPEG = b"\xff\xd8"  # how a JPEG begins
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment with a length, or of the end
-SCAN, END = 0xDA, 0xD9
-MAX_SCANS = 100  # of a JPEG: each one costs a pass over the whole picture; encoders write about ten
-SCANNED_SHARE = 20  # ... and all passes together at most so many times the pixels that are allowed
 MAX_READS = 100_000  # by Pillow, of one file; a PNG takes four a chunk: 20 MiB in chunks of 1 KiB pass
 ORIENTATION = 0x0112  # the EXIF tag; 1 and whatever is no orientation leave the picture as it is
 WHITE = (255, 255, 255)
@@ -39,8 +36,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
+SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 HEIC = "a HEIC photo, as iPhones keep them: send it as JPEG"
 OTHERS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), HEIC),
@@ -50,6 +46,34 @@ OTHERS = {
     b"\x89PNG": "a PNG that cannot be read",
     b"RIFF": "a WebP that cannot be read",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A picture of ``size_hw`` as it is displayed; RGB ``image`` as it is stored, before ``turn``.
+
+    One of its pixels stands for ``factor`` x ``factor`` of the picture's.
+    """
+
+    image: Image.Image
+    size_hw: Size
+    turn: Image.Transpose | None = None
+    factor: int = 1
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Self:
+        """Return an RGB image that lies as it is displayed."""
+        return cls(image, (image.height, image.width))
+
+    @property
+    def stored_hw(self) -> tuple[float, float]:
+        """How many of its pixels the picture is high and wide, before the turn; a part of the last may lie beyond."""
+        height, width = self.size_hw[::-1] if self.turn in SIDEWAYS else self.size_hw
+        return height / self.factor, width / self.factor
+
+    def upright(self) -> Image.Image:
+        """Return the image turned."""
+        return self.image if self.turn is None else self.image.transpose(self.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,47 +96,57 @@ class _Metered(io.BytesIO):
         return super().read(size)
 
 
-def decode_image(data: bytes, limits: Limits) -> Image.Image:
-    """Return the first frame in mode RGB, turned as its EXIF orientation says, transparency laid over white.
+def decode_image(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> Photo:
+    """Return the first frame, transparency laid over white.
 
-    Raises UnsupportedMedia where it is none of the kinds allowed, TooLarge above the pixels allowed, BadRequest where
-    it is broken, truncated or built to keep a decoder busy.
+    ``needed`` tells, from the size (h, w) of the whole picture, the size at which it will be used; a JPEG may then be
+    decoded at a part of its size. Raises UnsupportedMedia where it is none of the kinds allowed, TooLarge above the
+    pixels allowed, BadRequest where it is broken, truncated or built to keep a decoder busy.
     """
     kinds = ", ".join(limits.kinds)
     if not data:
         raise BadRequest(f"the request must carry an image ({kinds}), got no bytes")
     try:
-        with Image.open(_Metered(data), formats=[kind.upper() for kind in limits.kinds]) as image:
-            _check(image, data, limits.max_pixels)
-            image.load()
-            turn = TURNS.get(_orientation(image))
-            return _rgb(image if turn is None else image.transpose(turn))
+        with _open(data, limits) as image:
+            plan = _plan(image, data, needed)
+            photo = _read(image, plan)
+        if plan is not None and not plan.is_faithful(photo.image):
+            with _open(data, limits) as image:
+                photo = _read(image, None)
     except UnidentifiedImageError as error:
         raise UnsupportedMedia(f"the image must be {kinds}, got {_kind(data)}") from error
     except BROKEN as error:
         raise BadRequest(f"the image must be whole, got {len(data)} bytes that are broken or truncated") from error
+    return photo
 
 
-def _check(image: Image.Image, data: bytes, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise TooLarge(f"the image must have at most {max_pixels} pixels, got {width} x {height}")
-    if data.startswith(JPEG):
-        most = min(MAX_SCANS, SCANNED_SHARE * max_pixels // (width * height))
-        if _has_more_scans(data, most):
-            raise BadRequest(f"a JPEG of {width} x {height} must have at most {most} scans, got more")
+def _open(data: bytes, limits: Limits) -> Image.Image:
+    """Return the image, not yet decoded. Raises BadRequest or TooLarge for one that would cost too much."""
+    image = Image.open(_Metered(data), formats=[kind.upper() for kind in limits.kinds])
+    if image.width * image.height > limits.max_pixels:
+        raise TooLarge(f"the image must have at most {limits.max_pixels} pixels, got {image.width} x {image.height}")
+    if data.startswith(jpeg.START):
+        jpeg.check_scans(data, (image.height, image.width), limits.max_pixels)
+    return image
 
 
-def _has_more_scans(data: bytes, most: int) -> bool:
-    """Tell whether a JPEG has more scans, or parts between them, than allowed; what follows its end does not count."""
-    at = scans = parts = 0
-    while (found := MARKER.search(data, at)) and found[1][0] != END:
-        scans += found[1][0] == SCAN
-        parts += 1
-        if scans > most or parts > MAX_READS:
-            return True
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
-    return False
+def _plan(image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None) -> jpeg.Reduction | None:
+    """Return how a JPEG that is much larger than needed may be decoded, None for whole."""
+    if needed is None or not data.startswith(jpeg.START):
+        return None
+    return jpeg.plan(image, needed((image.height, image.width)), len(data))
+
+
+def _read(image: Image.Image, plan: jpeg.Reduction | None) -> Photo:
+    """Return the image, decoded."""
+    height, width = image.height, image.width
+    factor = plan.factor if plan else 1
+    if factor > 1:
+        image.draft(image.mode, (width // factor, height // factor))
+    image.load()
+    turn = TURNS.get(_orientation(image))
+    size_hw = (width, height) if turn in SIDEWAYS else (height, width)
+    return Photo(_rgb(image), size_hw, turn, factor)
 
 
 def _kind(data: bytes) -> str:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from handler.contract import AnchorInput, Resize
+from handler.image import SIDEWAYS, Photo
 
 Size = tuple[int, int]
 Boxes = npt.NDArray[np.int64]
@@ -66,10 +67,15 @@ def _multiple(side: int) -> int:
     return math.ceil(side / PAD_MULTIPLE) * PAD_MULTIPLE
 
 
-def mold(image: Image.Image, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uint8], Frame]:
-    """Return the RGB image as uint8 [h, w, 3], resized, where ``padded`` centred in a frame of zeros, and its Frame."""
-    frame = resize_rule((image.height, image.width), resize)
-    resized = resize_image(image, frame.resized_hw)
+def mold(photo: Photo, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uint8], Frame]:
+    """Return the photo as uint8 [h, w, 3], resized, where ``padded`` centred in a frame of zeros, and its Frame.
+
+    It is turned after it is resized: that is the same and moves fewer pixels.
+    """
+    frame = resize_rule(photo.size_hw, resize)
+    size_hw = frame.resized_hw[::-1] if photo.turn in SIDEWAYS else frame.resized_hw
+    small = resize_image(photo.image, size_hw, photo.stored_hw)
+    resized = np.asarray(small if photo.turn is None else small.transpose(photo.turn))
     if not padded:
         return resized, frame
     top, left, bottom, right = frame.window
@@ -78,21 +84,17 @@ def mold(image: Image.Image, resize: Resize, padded: bool) -> tuple[npt.NDArray[
     return molded, frame
 
 
-def resize_image(image: Image.Image, size_hw: Size) -> npt.NDArray[np.uint8]:
-    """Return the RGB image as uint8 [h, w, 3], resized bilinearly without anti-aliasing, truncated to uint8.
+def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, float] | None = None) -> Image.Image:
+    """Return the RGB image resized bilinearly to ``size_hw`` without anti-aliasing, truncated to whole values.
 
-    ``Image.resize`` would widen its filter when it shrinks, which the network never saw in training. Only the result
-    becomes an array: a photograph can be a hundred times its size.
+    ``extent_hw``: how much of it to take, in its pixels, all by default. ``Image.resize`` would widen its filter
+    when it shrinks, which the network never saw in training.
     """
-    if (image.height, image.width) != size_hw:
-        scale_y, scale_x = image.height / size_hw[0], image.width / size_hw[1]
-        image = image.transform(
-            (size_hw[1], size_hw[0]),
-            Image.Transform.AFFINE,
-            (scale_x, 0.0, 0.0, 0.0, scale_y, 0.0),
-            Image.Resampling.BILINEAR,
-        )
-    return np.asarray(image)
+    height, width = extent_hw or (image.height, image.width)
+    if (height, width) == size_hw == (image.height, image.width):
+        return image
+    scale = (width / size_hw[1], 0.0, 0.0, 0.0, height / size_hw[0], 0.0)
+    return image.transform(size_hw[::-1], Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
 
 
 def normalise(boxes: npt.NDArray[Any], size_hw: Size) -> npt.NDArray[np.float64]:

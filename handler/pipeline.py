@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from handler import mold, quantize
 from handler.contract import ModelContract
 from handler.errors import BadRequest, ContractViolation, shown
-from handler.image import Limits, decode_image
+from handler.image import Limits, Photo, decode_image
 from handler.masks import Encoded, Masks, encode_masks, unmold_masks
 from handler.options import Options
 from handler.wire import Answer, Expected
@@ -73,9 +72,9 @@ def segment(data: bytes, options: Options, contract: ModelContract, predict: Pre
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
     with clock.stage("decode"):
-        image = decode_image(data, limits)
+        photo = decode_image(data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw)
     with clock.stage("mold"):
-        inputs, frame = encode_inputs(image, contract)
+        inputs, frame = encode_inputs(photo, contract)
     with clock.stage("predict"):
         answer = predict(inputs, expected_outputs(contract))
     with clock.stage("unmold"):
@@ -89,9 +88,9 @@ def segment(data: bytes, options: Options, contract: ModelContract, predict: Pre
     return Result(frame.image_hw, answer.version, instances, clock.durations_s, answer.up_bytes, answer.down_bytes)
 
 
-def encode_inputs(image: Image.Image, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
-    """Return the model's input tensors for the RGB image, and where the image lies in the frame."""
-    molded, frame = mold.mold(image, contract.resize, contract.image.padded)
+def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
+    """Return the model's input tensors for the photo, and where it lies in the frame."""
+    molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
     if contract.meta is not None:
         inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from deploy.export.source import Source
 from handler import mold
+from handler.image import Photo
 
 Array = npt.NDArray[Any]
 SQUARE_PX = 32
@@ -31,7 +32,7 @@ def boundary_inputs(source: Source) -> dict[str, Array]:
 def matterport_inputs(source: Source, image_type: type[np.generic]) -> dict[str, Array]:
     """Return the inputs of an export that leaves padding, mean, meta and anchors to its client."""
     settings = source.settings
-    molded, frame = mold.mold(Image.fromarray(picture(source)), settings.resize, padded=True)
+    molded, frame = mold.mold(Photo.of(Image.fromarray(picture(source))), settings.resize, padded=True)
     centred = molded.astype(np.float32) - np.asarray(settings.mean, np.float32)
     return {
         "input_image": np.clip(centred, -128, 127).astype(image_type)[None],

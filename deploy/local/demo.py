@@ -64,7 +64,7 @@ def demo(image: Path | None, port: int, build: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = image or write_coins(folder / "coins.png")
     data = read_image(path)
-    photo = decode_image(data, Limits())
+    photo = decode_image(data, Limits()).upright()
     exports.ensure(build, folder, list(MODELS))
     free_http, grpc_port = stack.free_ports(2)
     http_port, address = port or free_http, f"{stack.HOST}:{grpc_port}"

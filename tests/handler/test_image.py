@@ -17,8 +17,9 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 
 def decode_image(data, limits=LIMITS):
     decoded = decoder.decode_image(data, limits)
-    assert decoded.mode == "RGB"
-    return np.asarray(decoded)
+    assert decoded.image.mode == "RGB"
+    assert (decoded.upright().height, decoded.upright().width) == decoded.size_hw
+    return np.asarray(decoded.upright())
 
 
 def encode(image, kind="PNG", **options):

@@ -82,7 +82,7 @@ def _shot(path: Path, asked: Mapping[str, Ask], side: int) -> Shot:
     data = path.read_bytes()
     seen = {kind: _answer(ask, data, kind, name_of(path)) for kind, ask in asked.items()}
     reference = seen.pop("source")
-    photo = decode_image(data, Limits())
+    photo = decode_image(data, Limits()).upright()
     others = {kind: one for kind, one in seen.items() if kind != "float32"}
     comparisons = {kind: compare(reference, other) for kind, other in others.items()}
     changes = {kind: changes_of(reference, others[kind], comparisons[kind], photo) for kind in others}

@@ -18,6 +18,7 @@ from deploy.export.source import of_graph, the_bundled_model
 from deploy.model import bundled, dataset
 from handler import mold, quantize
 from handler.contract import ModelContract
+from handler.image import Photo
 
 SCENES = 40
 ROOT = Path(__file__).parents[3]
@@ -71,7 +72,7 @@ def test_boundary_inputs_and_contract(source, tmp_path):
 def test_boundary_rows_equal_the_source_run_in_keras(source):
     """The oracle is Keras itself, on inputs made by numpy."""
     image = dataset.draw(dataset.HELD_OUT_SEED + 5, 1).images[0][:150, :170]
-    molded, frame = mold.mold(Image.fromarray(image), bundled.SETTINGS.resize, padded=True)
+    molded, frame = mold.mold(Photo.of(Image.fromarray(image)), bundled.SETTINGS.resize, padded=True)
     inputs = {
         "input_image": (molded.astype(np.float32) - np.float32(bundled.SETTINGS.mean))[None],
         "input_image_meta": mold.meta(frame, 4),

@@ -8,6 +8,7 @@ from PIL import Image
 from deploy.export import frame
 from handler import mold
 from handler.contract import AnchorInput, Resize
+from handler.image import Photo
 
 MEAN = (123.7, 116.8, 103.9)
 RULES = [Resize(mode="pad64", min_dim=0, max_dim=1024), Resize(mode="square", min_dim=0, max_dim=256)]
@@ -18,7 +19,7 @@ SIZES = [(192, 192), (151, 200), (1, 77), (64, 256), (33, 31)]
 @pytest.mark.parametrize("resize", RULES, ids=lambda rule: rule.mode)
 def test_graph_and_client_make_the_same_inputs(resize, size_hw):
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
-    molded, there = mold.mold(Image.fromarray(image), resize, padded=True)
+    molded, there = mold.mold(Photo.of(Image.fromarray(image)), resize, padded=True)
     frame_hw = frame.frame_size(tf.constant(size_hw), resize)
     assert tuple(frame_hw.numpy()) == there.frame_hw
     padded = frame.pad(tf.constant(image[None], tf.float32), frame_hw, MEAN)

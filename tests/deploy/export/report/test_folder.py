@@ -19,6 +19,7 @@ from deploy.export.report.folder import write_report
 from deploy.export.source import of_graph, the_bundled_model
 from deploy.model import bundled, shapes
 from handler import mold
+from handler.image import Photo
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on NumPy 2
 ROOT = Path(__file__).parents[4]
@@ -70,7 +71,7 @@ def by_name(figures):
 def keras(source, path):
     """Rows (n, 6) and each row's own mask (n, h, w), by Keras from inputs made here."""
     image = Image.open(path).convert("RGB")
-    molded, frame = mold.mold(image, bundled.SETTINGS.resize, padded=True)
+    molded, frame = mold.mold(Photo.of(image), bundled.SETTINGS.resize, padded=True)
     inputs = {
         "input_image": (molded.astype(np.float32) - np.float32(bundled.SETTINGS.mean))[None],
         "input_image_meta": mold.meta(frame, 4),
