@@ -9,7 +9,7 @@ import os
 import flask
 import functions_framework
 
-from handler import log, pipeline, web
+from handler import log, memory, pipeline, web
 from handler.access import Access
 from handler.config import Config
 from handler.contract import ModelContract
@@ -51,6 +51,7 @@ def rules(config: Config) -> web.Rules:
 
 
 log.configure()
+memory.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting fails at the start
 SERVICE = Service(CONFIG)
 RULES = rules(CONFIG)

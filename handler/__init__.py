@@ -15,6 +15,6 @@ pipeline   the story, a stage a line, with the transport as a callable
 ========== ==============================================================================================
 
 Beside the road stand ``contract`` (what client and model agreed on), ``signature`` (the same, read from a model that
-carries no contract), ``config`` (settings), ``errors`` (whose fault, and which status) and ``log``. Nothing here
-imports TensorFlow.
+carries no contract), ``config`` (settings), ``errors`` (whose fault, and which status), ``log``, and ``memory`` (what
+malloc keeps). Nothing here imports TensorFlow.
 """

@@ -7,6 +7,7 @@ HANDLER = Path(__file__).parent.parent / "handler"
 ALLOWED = {
     "errors": set(),
     "log": set(),
+    "memory": set(),
     "contract": {"errors"},
     "shapes": {"contract"},
     "routes": {"shapes"},
