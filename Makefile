@@ -5,11 +5,11 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test check train evaluate fidelity setup clean
+.PHONY: help demo serve test check bench bundle train evaluate fidelity setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
-	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
 	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
@@ -24,6 +24,12 @@ check: setup ## lint, formatting, types
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+bench: setup ## measure the function against the least it could take, and against other ways, in one run; build/bench.json
+	@$(RUN) tests.bench $(ARGS)
+
+bundle: setup ## write the function's source for a cloud, without TensorFlow, to build/function
+	@$(RUN) deploy.bundle
 
 train: setup ## train the bundled model anew (an hour or two on two cores)
 	@$(RUN) deploy.model.train $(ARGS)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 LENGTH_DELIMITED = 2  # wire type
 MAX_BYTES = 10  # 64 bits; a negative int8 always takes them all
-BLOCK = 1 << 16  # bytes looked at together
+BLOCK = 1 << 14  # bytes looked at together
 ALL_ONES = np.uint64(2**64 - 1)
 
 
@@ -32,19 +32,21 @@ def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
         return data.view(np.int8)
     codes: list[npt.NDArray[np.uint8]] = []
     negative: list[npt.NDArray[np.intp]] = []
-    high = 0
+    start = high = 0  # where the next varint starts; top bits seen
     for at in range(0, len(data), BLOCK):
         block = data[at : at + BLOCK]
-        fresh = at == 0 or data[at - 1] < 0x80
-        if fresh and block.max() < 0x80:
+        if start == at and block.max() < 0x80:
             codes.append(block)
+            start += len(block)
             continue
-        more = block >= 0x80
-        starts = np.concatenate([[fresh], ~more[:-1]])
-        codes.append(block[starts])
-        negative.append(at + np.flatnonzero(starts & more))
-        high += int(np.count_nonzero(more))
-    if not _are_negative(run, np.concatenate(negative), high):
+        ends = at + np.flatnonzero(block < 0x80)
+        starts = np.concatenate([[start], ends + 1])
+        firsts = data[starts[:-1]]
+        codes.append(firsts)
+        negative.append(starts[:-1][firsts >= 0x80])
+        high += len(block) - len(ends)
+        start = int(starts[-1])
+    if start < len(data) or not _are_negative(run, np.concatenate(negative), high):
         return None
     return np.concatenate(codes).view(np.int8)  # a negative's first byte has its top bit set: it is the code
 

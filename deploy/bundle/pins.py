@@ -1,0 +1,58 @@
+"""Packages with their versions: those that a requirements file names, and those behind them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+DIRECT = ROOT / "requirements.txt"
+MESSAGES_ONLY = "tensorflow-serving-api"  # named for its messages alone, which the bundle carries itself
+
+
+def direct(path: Path = DIRECT) -> list[str]:
+    """Return the packages that a requirements file names, as ``name==version``."""
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("-")]
+
+
+def closure(pinned: list[str]) -> dict[str, str]:
+    """Return name -> version of everything that the pinned packages need on this platform, themselves included.
+
+    As installed here. Raises PackageNotFoundError for a package that is not.
+    """
+    versions: dict[str, str] = {}
+    pending = [Requirement(line) for line in pinned]
+    while pending:
+        wanted = pending.pop()
+        name = canonicalize_name(wanted.name)
+        if name not in versions:
+            versions[name] = importlib.metadata.version(name)
+            needs = map(Requirement, importlib.metadata.requires(name) or [])
+            pending += [need for need in needs if _applies(need, wanted.extras)]
+    return dict(sorted(versions.items()))
+
+
+def _applies(need: Requirement, extras: set[str]) -> bool:
+    return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (extras or {""}))
+
+
+def slim() -> list[str]:
+    """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what is behind them."""
+    kept = [line for line in direct() if canonicalize_name(Requirement(line).name) != MESSAGES_ONLY]
+    names = {canonicalize_name(Requirement(line).name) for line in kept}
+    behind = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
+    return kept + behind
+
+
+def installed_bytes(pinned: list[str]) -> int:
+    """Return what the packages and all that they need take on disk, compiled modules included."""
+    return sum(_size(name) for name in closure(pinned))
+
+
+def _size(name: str) -> int:
+    files = (Path(str(file.locate())) for file in importlib.metadata.files(name) or [])
+    return sum(file.stat().st_size for file in files if file.is_file())

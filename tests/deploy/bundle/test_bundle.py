@@ -1,0 +1,204 @@
+"""The bundle where it will run: without TensorFlow, first under the function's own tests, then with its packages only."""
+
+import http.client
+import io
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.bundle import __main__ as bundle
+from deploy.bundle import messages, pins
+from deploy.local.processes import environment
+from deploy.local.stack import free_ports
+from tests.handler.backend import Backend, serve
+
+ROOT = Path(__file__).parents[3]
+LARGEST_BYTES = 150_000_000
+TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
+NEED_TENSORFLOW = ("tests/handler/test_end_to_end.py", "tests/handler/test_protos.py")
+COPIED = ("__init__.py", "readers.py", "test_main.py", "handler", "contract", "golden")
+START_S = 60
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "function"
+    assert bundle.main(["--output", str(folder)]) == 0
+    return folder
+
+
+def python_of(folder):
+    return folder / "bin" / "python"
+
+
+def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = python_of(tmp_path / "venv")
+    shown = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.lower().startswith(TENSORFLOWS):
+            (Path(shown.stdout.strip()) / entry.name).symlink_to(entry)
+    shutil.copytree(written, tmp_path / "function")
+    for name in COPIED:
+        source, target = ROOT / "tests" / name, tmp_path / "function" / "tests" / name
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy2(ROOT / name, tmp_path / "function")
+    done = subprocess.run(
+        [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "tests/handler",
+            "tests/contract",
+            *(f"--ignore={name}" for name in NEED_TENSORFLOW),
+        ],
+        cwd=tmp_path / "function",
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(written, tmp_path_factory):
+    """Return an environment with the bundle's requirements and nothing else."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(folder, with_pip=True)
+    pip = [python_of(folder), "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "install", "-q", "-r", written / "requirements.txt"], check=True, timeout=600, capture_output=True
+    )
+    checked = subprocess.run([*pip, "check"], check=False, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout
+    return folder
+
+
+def test_it_is_small_with_all_that_it_needs(written, installed):
+    files = [path for path in (*written.rglob("*"), *installed.rglob("*")) if path.is_file()]
+    pip = sum(path.stat().st_size for path in files if "/site-packages/pip" in str(path))
+    assert sum(path.stat().st_size for path in files) - pip <= LARGEST_BYTES
+    assert not [path for path in installed.rglob("tensorflow*") if path.parent.name == "site-packages"]
+
+
+def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed):
+    body = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(body, "JPEG")
+    (port,) = free_ports(1)
+    with serve(Backend()) as address:
+        process = subprocess.Popen(
+            [
+                python_of(installed),
+                "-m",
+                "functions_framework",
+                "--target=segment",
+                "--host=127.0.0.1",
+                f"--port={port}",
+            ],
+            cwd=written,
+            env=environment({"TF_SERVING_ADDRESS": address, "PYTHONDONTWRITEBYTECODE": "1"}),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            answer = ask(process, port, body.getvalue())
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+    assert [instance["label"] for instance in answer["instances"]] == ["square", "circle"]
+
+
+def ask(process, port, photo):
+    end_s = time.monotonic() + START_S
+    while time.monotonic() < end_s and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("POST", "/", photo, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status == 200, text
+            return json.loads(text)
+        except ConnectionError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise AssertionError(process.stderr.read().decode())
+
+
+def test_it_holds_the_function_and_the_messages_that_it_imports(written):
+    for source in [ROOT / "main.py", *(ROOT / "handler").rglob("*.py")]:
+        assert (written / source.relative_to(ROOT)).read_bytes() == source.read_bytes()
+    modules = {path.relative_to(written) for path in written.rglob("*_pb2.py")}
+    assert modules == set(messages.needed())
+    assert {path.parts[0] for path in modules} == {"tensorflow", "tensorflow_serving"}
+    assert not [path for path in written.rglob("*") if path.suffix == ".pyc"]
+
+
+def test_its_requirements_name_the_framework_and_pin_everything_but_tensorflow(written):
+    lines = (written / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line.startswith("functions-framework==")]  # Google's buildpack looks for it
+    assert all(len(line.split("==")) == 2 for line in lines)
+    assert not [line for line in lines if "tensorflow" in line]
+    direct = set(pins.direct()) - {line for line in pins.direct() if line.startswith("tensorflow-serving-api")}
+    assert direct <= set(lines)
+    files = [ROOT / "deploy" / name for name in ("constraints.txt", "requirements.txt")]
+    pinned = {line.lower().replace("_", "-") for file in files for line in pins.direct(file)}
+    assert set(lines) - direct <= pinned
+
+
+def test_a_second_run_replaces_the_first_and_touches_nothing_else(tmp_path, capsys):
+    folder = tmp_path / "function"
+    assert bundle.main(["--output", str(folder)]) == 0
+    (folder / "handler" / "old.py").touch()
+    assert bundle.main(["--output", str(folder)]) == 0
+    assert not (folder / "handler" / "old.py").exists()
+    assert "files" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["function"]
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept.txt").write_text("mine")
+    assert bundle.main(["--output", str(tmp_path / "mine")]) == 1
+    assert (tmp_path / "mine" / "kept.txt").read_text() == "mine"
+    assert "must be new or an earlier bundle" in capsys.readouterr().err
+
+
+def test_a_failure_leaves_the_earlier_bundle(tmp_path, monkeypatch):
+    folder = tmp_path / "function"
+    bundle.write(folder)
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(messages, "needed", lambda: {Path("x_pb2.py"): tmp_path / "missing"})
+    with pytest.raises(FileNotFoundError):
+        bundle.write(folder)
+    assert sorted(folder.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["function"]
+
+
+def test_modules_are_those_that_the_source_names():
+    assert messages.named('a = importlib.import_module("tensorflow.x_pb2"); b = load("other")') == ["tensorflow.x_pb2"]
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(messages, "named", lambda source: ["nowhere.apis.predict_pb2"])
+    with pytest.raises(ModuleNotFoundError, match=r"nowhere/apis/predict_pb2\.py must be installed with nowhere"):
+        messages.needed()
