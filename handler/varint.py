@@ -9,7 +9,6 @@ import numpy.typing as npt
 LENGTH_DELIMITED = 2  # wire type
 MAX_BYTES = 10  # 64 bits; a negative int8 always takes them all
 BLOCK = 1 << 14  # bytes looked at together
-ALL_ONES = np.uint64(2**64 - 1)
 
 
 def header(field: int, size: int) -> bytes:
@@ -31,8 +30,7 @@ def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
     if data.max() < 0x80:
         return data.view(np.int8)
     codes: list[npt.NDArray[np.uint8]] = []
-    negative: list[npt.NDArray[np.intp]] = []
-    start = high = 0  # where the next varint starts; top bits seen
+    start = ones = 0  # where the next varint starts; bytes 0xFF beyond those that plain negative codes have
     for at in range(0, len(data), BLOCK):
         block = data[at : at + BLOCK]
         if start == at and block.max() < 0x80:
@@ -42,20 +40,13 @@ def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
         ends = at + np.flatnonzero(block < 0x80)
         starts = np.concatenate([[start], ends + 1])
         firsts = data[starts[:-1]]
+        negative = firsts >= 0x80
+        last = ends[negative]
+        if not ((starts[1:][negative] - starts[:-1][negative] == MAX_BYTES).all() and (data[last] == 1).all()):
+            return None
+        ones += np.count_nonzero(block == 0xFF) - np.count_nonzero(firsts == 0xFF) - (MAX_BYTES - 2) * len(last)
         codes.append(firsts)
-        negative.append(starts[:-1][firsts >= 0x80])
-        high += len(block) - len(ends)
         start = int(starts[-1])
-    if start < len(data) or not _are_negative(run, np.concatenate(negative), high):
+    if start < len(data) or ones:
         return None
     return np.concatenate(codes).view(np.int8)  # a negative's first byte has its top bit set: it is the code
-
-
-def _are_negative(run: bytes, first: npt.NDArray[np.intp], high: int) -> bool:
-    """Tell whether plain negative codes begin at ``first``, and all of the ``high`` top bits are theirs."""
-    longer = MAX_BYTES - 1
-    if high != longer * len(first) or first[-1] + longer >= len(run):
-        return False
-    ones = np.ndarray((len(run) - 8,), "<u8", run, 1, (1,))  # the eight bytes after each byte
-    ends = np.frombuffer(run, np.uint8)[first + longer]
-    return bool((ones[first] == ALL_ONES).all() and (ends == 1).all())
