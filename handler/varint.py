@@ -44,7 +44,7 @@ def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
         last = ends[negative]
         if not ((starts[1:][negative] - starts[:-1][negative] == MAX_BYTES).all() and (data[last] == 1).all()):
             return None
-        ones += np.count_nonzero(block == 0xFF) - np.count_nonzero(firsts == 0xFF) - (MAX_BYTES - 2) * len(last)
+        ones += int(np.count_nonzero(block == 0xFF) - np.count_nonzero(firsts == 0xFF)) - (MAX_BYTES - 2) * len(last)
         codes.append(firsts)
         start = int(starts[-1])
     if start < len(data) or ones:

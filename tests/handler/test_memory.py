@@ -37,7 +37,7 @@ def block(setting, size):
 
 
 @needs_glibc
-@pytest.mark.parametrize("size", [3 << 20, 13 << 20])
+@pytest.mark.parametrize("size", [3 << 20, 12 << 20])
 def test_blocks_of_a_request_are_kept(size):
     direct, kept = block("memory.keep_freed_blocks()", size)
     assert direct == 0
@@ -47,6 +47,6 @@ def test_blocks_of_a_request_are_kept(size):
 
 @needs_glibc
 def test_blocks_of_a_whole_photograph_go_back():
-    direct, kept = block("memory.keep_freed_blocks()", 17 << 20)
-    assert direct >= 17 << 20
+    direct, kept = block("memory.keep_freed_blocks()", 15 << 20)
+    assert direct >= 15 << 20
     assert kept < 1 << 20
