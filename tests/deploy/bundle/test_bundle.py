@@ -1,4 +1,4 @@
-"""The bundle where it will run: without TensorFlow, first under the function's own tests, then with its packages only."""
+"""The bundle where it will run: without TensorFlow, under the function's own tests, then with its packages alone."""
 
 import http.client
 import io

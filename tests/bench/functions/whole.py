@@ -1,0 +1,7 @@
+"""The function itself, but that it decodes every photograph whole."""
+
+from handler import jpeg
+
+jpeg.plan = lambda *_: None
+
+from main import segment  # noqa: E402, F401

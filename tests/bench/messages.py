@@ -1,0 +1,64 @@
+"""The messages by themselves: how many bytes each way, and how long it takes to read the article's masks."""
+
+import functools
+
+import msgspec
+import numpy as np
+
+from handler import mold, pipeline, protos, wire
+from handler.config import Config
+from handler.contract import ModelContract
+from handler.image import Limits, decode_image
+from handler.signature import contract_from_metadata
+from tests.bench import timing
+
+ROUNDS = 9
+
+
+def contracts(folder):
+    """Return the contract of each kind of export."""
+    article = contract_from_metadata((folder / "metadata.pb").read_bytes(), Config.from_environ({}).matterport)
+    image = msgspec.structs.replace(article.image, dtype="float32")
+    masks = msgspec.structs.replace(article.masks, dtype="float32", scale=1.0, article=False)
+    return {
+        "float32": msgspec.structs.replace(article, image=image, masks=masks),
+        "article": article,
+        "boundary": ModelContract.from_json((folder / "contract.json").read_text()),
+    }
+
+
+def request(photo, contract, model):
+    """Return the PredictRequest that the function sends for a photograph."""
+    needed = functools.partial(_needed, contract=contract)
+    inputs, _ = pipeline.encode_inputs(decode_image(photo, Limits(), needed), contract)
+    names = tuple(want.name for want in pipeline.expected_outputs(contract))
+    return wire.encode_request(model, contract.signature, inputs, names)
+
+
+def _needed(size_hw, contract):
+    return mold.resize_rule(size_hw, contract.resize).resized_hw
+
+
+def wire_bytes(folder, photo):
+    """Return the bytes of request and response for each kind."""
+    return {
+        kind: {"up": len(request(photo, contract, kind)), "down": (folder / f"{kind}-100.pb").stat().st_size}
+        for kind, contract in contracts(folder).items()
+    }
+
+
+def decoding(folder, model, rounds=ROUNDS):
+    """Return milliseconds of reading the masks our way, and by FromString and np.fromiter; raises where they differ."""
+    data = (folder / f"{model}-100.pb").read_bytes()
+    (wanted,) = (want for want in pipeline.expected_outputs(contracts(folder)["article"]) if want.name == "mrcnn_mask")
+
+    def ours():
+        return wire.decode_response(data, (wanted,)).outputs["mrcnn_mask"]
+
+    def theirs():
+        tensor = protos.PredictResponse.FromString(data).outputs["mrcnn_mask"]
+        return np.fromiter(tensor.int_val, np.int8).reshape([dim.size for dim in tensor.tensor_shape.dim])
+
+    if not np.array_equal(ours(), theirs()):
+        raise AssertionError(f"both must read the same of {model}, got different masks")
+    return timing.side_by_side({"ours": ours, "fromiter": theirs}, rounds, 1, f"reading masks ({model})")
