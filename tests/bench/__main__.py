@@ -5,6 +5,7 @@ model is in it. The floor decodes the same JPEG with Pillow and makes a bare gRP
 """
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -162,13 +163,17 @@ def processor(stack, functions, small, rounds):
 
 
 def instances(stack, adapter, small, rounds):
-    """Return [objects, floor ms, adapter ms], medians."""
-    least, points = floor(stack, small), []
+    """Return [objects, floor ms, adapter ms], medians; all numbers of objects in turn."""
+    least, timed = floor(stack, small), {}
     for objects in SLOPE_COUNTS:
-        stack.count(objects)
-        times = timing.side_by_side({"floor": least, "adapter": _post(adapter, small)}, rounds, 3, f"{objects} objects")
-        points.append([objects, *(timing.summary(times[name])["median"] for name in ("floor", "adapter"))])
-    return points
+        timed |= {
+            ("set", objects): functools.partial(stack.count, objects),
+            ("floor", objects): least,
+            ("adapter", objects): _post(adapter, small),
+        }
+    times = timing.side_by_side(timed, rounds, 3, "1024 x 1024, by objects")
+    medians = {key: timing.summary(values)["median"] for key, values in times.items()}
+    return [[objects, medians["floor", objects], medians["adapter", objects]] for objects in SLOPE_COUNTS]
 
 
 def megapixels(stack, functions, rounds):
