@@ -159,6 +159,17 @@ def test_that_check_can_fail():
     assert "AssertionError: loaded" in done.stderr
 
 
+def test_what_few_requests_need_is_not_imported_at_the_start():
+    done = run("""
+        import functions_framework
+        functions_framework.create_app("segment", "main.py")
+        rare = ("contourpy", "handler.polygons", "handler.openapi", "matplotlib", "scipy", "pytest")
+        loaded = [name for name in rare if name in sys.modules]
+        assert not loaded, f"loaded {loaded}"
+    """)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_wrong_setting_stops_the_start_and_is_named():
     done = run("""
         import os
