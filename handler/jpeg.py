@@ -23,6 +23,14 @@ MARK, SCAN, END = 0xFF, 0xDA, 0xD9
 MAX_SCANS = 100  # of a JPEG: each one costs a pass over the whole picture; encoders write about ten
 SCANNED_SHARE = 20  # ... and all passes together at most so many times the pixels that are allowed
 MAX_PARTS = 100_000  # markers that may stand in a file
+FACTORS = (4, 2)  # by which libjpeg divides the sides while it decodes; an eighth is not measured below
+FAITHFUL = 1.5  # mean absolute difference, grey levels, that the smaller decode may make in what the model sees
+COST = {2: 0.87, 4: 1.63}  # grey levels for a foretold 1, the most that was measured
+SHARP = 1.15  # ... and so much more for samples at pixel centres than for those anywhere
+HOPELESS = {2: 4.2, 4: 2.3}  # ``coded`` above which, in the same measurement, most would be tried for nothing
+STRIPS = 32  # looked at for detail, REACH rows each
+REACH = 5  # pixels, of the fourth difference
+SAMPLES = 1000  # looked at for how sharp they are
 
 
 def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
@@ -50,16 +58,6 @@ def _has_more_scans(data: bytes, most: int) -> bool:
             return True
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return False
-
-
-FACTORS = (4, 2)  # by which libjpeg divides the sides while it decodes; an eighth is not measured below
-FAITHFUL = 1.5  # mean absolute difference, grey levels, that the smaller decode may make in what the model sees
-COST = {2: 0.87, 4: 1.63}  # grey levels for a foretold 1, the most that was measured
-SHARP = 1.15  # ... and so much more for samples at pixel centres than for those anywhere
-HOPELESS = {2: 4.2, 4: 2.3}  # ``coded`` above which, in the same measurement, most would be tried for nothing
-STRIPS = 32  # looked at for detail, REACH rows each
-REACH = 5  # pixels, of the fourth difference
-SAMPLES = 1000  # looked at for how sharp they are
 
 
 @dataclass(frozen=True, slots=True)
