@@ -134,7 +134,7 @@ def _plan(image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None
     """Return how a JPEG that is much larger than needed may be decoded, None for whole."""
     if needed is None or not data.startswith(jpeg.START):
         return None
-    return jpeg.plan(image, needed((image.height, image.width)), len(data))
+    return jpeg.plan(image, needed((image.height, image.width)), data)
 
 
 def _read(image: Image.Image, plan: jpeg.Reduction | None) -> Photo:

@@ -88,18 +88,28 @@ class Reduction:
         return self.foretell(reduced) <= FAITHFUL
 
 
-def plan(image: Any, needed_hw: Size, size_bytes: int) -> Reduction | None:
+def plan(image: Any, needed_hw: Size, data: bytes) -> Reduction | None:
     """Return how a JPEG that Pillow has opened may be decoded for use at ``needed_hw``, None for as it is."""
     steps = image.height / needed_hw[0], image.width / needed_hw[1]
     quantization = image.quantization.get(0)  # of brightness
     if not quantization:
         return None
-    coded = 8 * size_bytes / (image.width * image.height) * float(np.mean(quantization)) ** 0.5
+    bits = 8 * _scan_bytes(data) / (image.width * image.height)  # a pixel
+    coded = bits * float(np.mean(quantization)) ** 0.5
     for factor in FACTORS:
         fits = min(steps) >= factor and min(image.height, image.width) >= REACH * factor
         if fits and coded <= HOPELESS[factor]:
             return Reduction(factor, steps, coded)
     return None
+
+
+def _scan_bytes(data: bytes) -> int:
+    """Return the bytes of the first picture's scans: phones put a small one before them, and others and films after."""
+    at = len(START)
+    while (found := MARKER.search(data, at)) and found[1][0] not in (SCAN, END):
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    end = data.find(bytes([MARK, END]), at)
+    return (end if end >= 0 else len(data)) - at
 
 
 def _fine(image: Image.Image) -> float:

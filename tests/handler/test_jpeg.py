@@ -74,7 +74,7 @@ def test_detail_that_the_bytes_do_not_tell_is_seen_in_the_smaller_picture():
     part = np.asarray(enlarged("camera", LARGE, 12)).copy()
     part[:400] = np.random.default_rng(0).normal(128, 25, (400, LARGE[0], 3)).clip(0, 255)
     data = encode(Image.fromarray(part), 60)
-    plan = jpeg.plan(Image.open(io.BytesIO(data)), needed((LARGE[1], LARGE[0])), len(data))
+    plan = jpeg.plan(Image.open(io.BytesIO(data)), needed((LARGE[1], LARGE[0])), data)
     assert plan is not None
     assert difference(data) == (1, 0)
 
@@ -97,6 +97,17 @@ def test_other_modes_and_kinds():
     buffer = io.BytesIO()
     image.save(buffer, "WEBP")
     assert difference(buffer.getvalue()) == (1, 0)
+
+
+def test_what_phones_put_around_the_picture_does_not_count():
+    image, film = enlarged("astronaut", LARGE, 5), np.random.default_rng(0).bytes(3_000_000)
+    exif = Image.Exif()
+    exif[270] = "\xff\xd9\xff\xda" * 5000  # as a small picture of its own has them
+    for data in (encode(image) + film, encode(image, exif=exif), encode(image, progressive=True, exif=exif) + film):
+        assert difference(data)[0] == 2
+    buffer = io.BytesIO()
+    image.save(buffer, "MPO", save_all=True, append_images=[enlarged("gravel", LARGE, 1)], quality=90)
+    assert difference(buffer.getvalue())[0] == 2
 
 
 def test_a_strip_of_a_pixel_is_decoded_whole():
