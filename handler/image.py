@@ -140,13 +140,11 @@ def _plan(image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None
 def _read(image: Image.Image, plan: jpeg.Reduction | None) -> Photo:
     """Return the image, decoded."""
     height, width = image.height, image.width
-    factor = plan.factor if plan else 1
-    if factor > 1:
-        image.draft(image.mode, (width // factor, height // factor))
+    smaller = plan is not None and image.draft(image.mode, (width // plan.factor, height // plan.factor))
     image.load()
     turn = TURNS.get(_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
-    return Photo(_rgb(image), size_hw, turn, factor)
+    return Photo(_rgb(image), size_hw, turn, plan.factor if plan and smaller else 1)
 
 
 def _kind(data: bytes) -> str:

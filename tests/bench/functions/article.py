@@ -96,15 +96,19 @@ def unmold(detections, masks, window, shape):
     return boxes, class_ids, scores, full
 
 
-@functions_framework.http
-def segment(request):
-    image = skimage.io.imread(io.BytesIO(request.get_data()))
-    molded, meta, window = mold(image)
-    boxes, class_ids, scores, masks = unmold(*predict(molded, meta), window, image.shape[:2])
-    answer = {
+def answer(boxes, class_ids, scores, masks):
+    found = {
         "rois": boxes.tolist(),
         "class_ids": class_ids.tolist(),
         "scores": scores.tolist(),
         "masks": [masks[:, :, index].astype(int).tolist() for index in range(masks.shape[2])],
     }
-    return json.dumps(answer), 200, {"Content-Type": "application/json"}
+    return json.dumps(found), 200, {"Content-Type": "application/json"}
+
+
+@functions_framework.http
+def segment(request):
+    image = skimage.io.imread(io.BytesIO(request.get_data()))
+    molded, meta, window = mold(image)
+    boxes, class_ids, scores, masks = unmold(*predict(molded, meta), window, image.shape[:2])
+    return answer(boxes, class_ids, scores, masks)

@@ -24,11 +24,4 @@ def segment(request):
     outputs = json.loads(connection.getresponse().read())["outputs"]
     connection.close()
     detections, masks = (np.asarray(outputs[name][0], np.float32) for name in ("mrcnn_detection", "mrcnn_mask"))
-    boxes, class_ids, scores, full = article.unmold(detections, masks / 2, window, image.shape[:2])
-    answer = {
-        "rois": boxes.tolist(),
-        "class_ids": class_ids.tolist(),
-        "scores": scores.tolist(),
-        "masks": [full[:, :, index].astype(int).tolist() for index in range(full.shape[2])],
-    }
-    return json.dumps(answer), 200, {"Content-Type": "application/json"}
+    return article.answer(*article.unmold(detections, masks / 2, window, image.shape[:2]))
