@@ -11,12 +11,14 @@ import functions_framework
 
 from handler import log, memory, pipeline, web
 from handler.access import Access
+from handler.channel import Channel
 from handler.config import Config
 from handler.contract import ModelContract
 from handler.image import Limits
 from handler.options import Options
 from handler.serving import ModelClient
 from handler.signature import contract_from_metadata
+from handler.wire import ModelSpec
 
 
 class Service:
@@ -26,7 +28,9 @@ class Service:
         self.model = config.model
         self.limits = Limits(config.max_pixels, config.image_kinds)
         derive = functools.partial(contract_from_metadata, settings=config.matterport)
-        self.client = ModelClient(config.address, config.model, config.deadline_s, derive)
+        channel = Channel(config.address, config.model, config.tls, config.audience)
+        spec = ModelSpec(config.model, config.model_version, config.model_label)
+        self.client = ModelClient(channel, spec, config.deadline_s, derive)
 
     def segment(self, data: bytes, options: Options) -> pipeline.Result:
         """Answer for an encoded image."""

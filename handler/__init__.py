@@ -8,13 +8,13 @@ mold       image -> model frame and window; boxes -> image pixels
 quantize   real values -> int8 codes; int8 codes -> float32
 wire       arrays -> PredictRequest bytes; PredictResponse bytes -> arrays (protos: its message types; varint)
 serving    the client of one model: its contract, its versions, Predict
-channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors
+channel    bytes -> bytes over gRPC: deadline, retries, status codes -> errors (tls: certificates; tokens: ID tokens)
 masks      float masks and boxes -> pixels of the image (spans), and these as clients want them (rle, polygons)
 formats    instances -> the JSON that clients ask for (shapes: its types; openapi: their description)
 pipeline   the story, a stage a line, with the transport as a callable
 ========== ==============================================================================================
 
 Beside the road stand ``contract`` (what client and model agreed on), ``signature`` (the same, read from a model that
-carries no contract), ``config`` (settings), ``errors`` (whose fault, and which status), ``log``, and ``memory`` (what
-malloc keeps). Nothing here imports TensorFlow.
+carries no contract), ``config`` (settings; environ: variables -> values), ``errors`` (whose fault, and which status),
+``log``, and ``memory`` (what malloc keeps). Nothing here imports TensorFlow.
 """

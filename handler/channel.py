@@ -1,4 +1,4 @@
-"""The gRPC channel to TensorFlow Serving: one a process, deadlines, retries, and status codes into errors.
+"""The gRPC channel to TensorFlow Serving: one a process, TLS, deadlines, retries, and status codes into errors.
 
 Two retries, for two reasons. UNAVAILABLE is retried by gRPC itself, though for requests over 256 KiB only once
 the retry buffer is raised. RESOURCE_EXHAUSTED means a busy server only when its message says so (otherwise a
@@ -6,6 +6,7 @@ message over a size limit, which no retry mends), so that one is retried here.
 """
 
 import json
+import logging
 import os
 import random
 import threading
@@ -14,9 +15,14 @@ from typing import Any
 
 import grpc
 
-from handler.errors import BackendError, ContractViolation, ModelTimeout, ModelUnavailable
+from handler.errors import BackendError, ConfigError, ContractViolation, ModelTimeout, ModelUnavailable
+from handler.tls import Stamp, Tls
+from handler.tokens import Metadata, Tokens
 
+logger = logging.getLogger("segment.channel")
 BUSY = "Server Threadpool Exhausted"
+CLOSED = "Socket closed"
+NO_LABEL = "Unrecognized servable version label"
 ATTEMPTS = 5
 RETRY_WAIT_S = 0.05  # doubles: 0.05, 0.1, 0.2, 0.4
 RETRY_BUFFER_BYTES = 64 << 20
@@ -47,15 +53,22 @@ CHANNEL_OPTIONS = [
 class Channel:
     """Calls one server about one model. Safe for threads, and for a fork before its first call.
 
-    ``address``: anything gRPC resolves. ``model`` is named in errors.
+    ``address``: anything gRPC resolves. ``model`` is named in errors. ``tls``: None is plaintext. ``audience``: of the
+    ID token that goes along, "" for none. Raises ConfigError where a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, address: str, model: str) -> None:
+    def __init__(self, address: str, model: str, tls: Tls | None = None, audience: str = "") -> None:
+        if audience and tls is None:
+            raise ConfigError("an ID token must go over TLS, got an address in plaintext")
         self._address = address
         self._model = model
+        self._tls = tls
+        self._tokens = Tokens(audience) if audience else None
         self._lock = threading.Lock()
         self._channel: Any = None
-        self._owner_pid: int | None = None
+        self._opened: tuple[int, Stamp | None] | None = None  # by which process, and with which certificates
+        if tls is not None:
+            tls.read()  # what is wrong from the start should be said at the start
 
     def call(self, method: str, request: bytes, end_s: float, by_number: bool = False) -> bytes:
         """Return the answer's bytes; raises the BackendError that :func:`translate` names.
@@ -64,14 +77,14 @@ class Channel:
         """
         invoke = self._open().unary_unary(method)
         for attempt in range(ATTEMPTS):
+            metadata = self._metadata(end_s)
             try:
-                answer: bytes = invoke(request, timeout=max(0.001, end_s - time.monotonic()))
+                answer: bytes = invoke(request, timeout=max(0.001, end_s - time.monotonic()), metadata=metadata)
             except grpc.RpcError as error:
                 wait_s = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
                 last = attempt == ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
-                elsewhere = by_number and error.code() == grpc.StatusCode.NOT_FOUND
-                if last or not (elsewhere or is_busy(error.code(), error.details())):
-                    raise translate(error.code(), error.details(), self._model) from error
+                if last or not self._mends(error, by_number, attempt):
+                    raise translate(error.code(), self._explained(error), self._model) from error
                 time.sleep(wait_s)
             else:
                 return answer
@@ -84,13 +97,51 @@ class Channel:
                 self._channel.close()
             self._channel = None
 
+    def _metadata(self, end_s: float) -> Metadata | None:
+        return self._tokens.metadata(end_s) if self._tokens else None
+
+    def _explained(self, error: Any) -> str | None:
+        """Return the error's details, with what a server that hangs up leaves unsaid."""
+        details: str | None = error.details()
+        if CLOSED not in (details or ""):
+            return details
+        if self._tls is None:
+            return f"{details}; a server that wants TLS closes so, too"
+        return f"{details}; a server that takes no such client closes so, too: it was shown {self._tls.shown()}"
+
+    def _mends(self, error: Any, by_number: bool, attempt: int) -> bool:
+        """Tell whether another attempt may succeed."""
+        code = error.code()
+        if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and attempt == 0:
+            self._tokens.forget()  # it may have been revoked, or the clocks differ
+            return True
+        return is_busy(code, error.details()) or (by_number and code == grpc.StatusCode.NOT_FOUND)
+
     def _open(self) -> Any:
-        """Return this process's channel; one inherited through a fork does not work and is left behind."""
+        """Return this process's channel, a new one where certificates have changed and can be read.
+
+        One inherited through a fork does not work. It, and one with old certificates, is left to its last calls.
+        """
         with self._lock:
-            if self._channel is None or self._owner_pid != os.getpid():
-                self._channel = grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-                self._owner_pid = os.getpid()
+            pid, stamp = os.getpid(), self._tls.stamp() if self._tls else None
+            if self._channel is None or self._opened != (pid, stamp):
+                try:
+                    self._channel = self._connect()
+                except ConfigError as error:
+                    if self._channel is None or self._opened is None or self._opened[0] != pid:
+                        raise ModelUnavailable("the function's certificates must be readable", str(error)) from error
+                    logger.warning("the certificates are kept, as the new ones cannot be used: %s", error)
+                self._opened = pid, stamp
             return self._channel
+
+    def _connect(self) -> Any:
+        if self._tls is None:
+            return grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+        ca, key, cert = self._tls.read()
+        credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        name = self._tls.server_name
+        override = [("grpc.ssl_target_name_override", name)] if name else []
+        return grpc.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS + override)
 
 
 def is_busy(code: Any, details: str | None) -> bool:
@@ -98,7 +149,7 @@ def is_busy(code: Any, details: str | None) -> bool:
     return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
 
 
-def translate(code: Any, details: str | None, model: str) -> BackendError:
+def translate(code: Any, details: str | None, model: str) -> BackendError:  # noqa: PLR0911 - a table of statuses
     """Return the error for a gRPC status. ``details`` decides, and is kept as the reason, but never told to clients."""
     codes = grpc.StatusCode
     reason = f"{code.name}: {details}"
@@ -106,6 +157,10 @@ def translate(code: Any, details: str | None, model: str) -> BackendError:
         return ModelUnavailable("the model server cannot be reached", reason)
     if is_busy(code, details):
         return ModelUnavailable("the model server is busy", reason)
+    if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED):
+        return ModelUnavailable(f"the model server must let the function in, got {code.name}", reason)
+    if code == codes.INVALID_ARGUMENT and NO_LABEL in (details or ""):
+        return ModelUnavailable(f"the model server must know the version label of model {model!r}", reason)
     if code == codes.NOT_FOUND:
         return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
     if code == codes.DEADLINE_EXCEEDED:

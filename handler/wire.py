@@ -31,6 +31,23 @@ _DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model is asked, and which version of it: a number, a label that the server knows, or else the latest."""
+
+    name: str
+    version: int | None = None
+    label: str = ""
+
+    def fill(self, message: Any) -> None:
+        """Write this to a message ModelSpec."""
+        message.name = self.name
+        if self.version is not None:
+            message.version.value = self.version
+        elif self.label:
+            message.version_label = self.label
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
     """An output tensor as the contract wants it: ``shape`` has None where any size will do."""
 
@@ -54,17 +71,11 @@ class Answer:
 
 
 def encode_request(
-    model: str,
-    signature: str,
-    inputs: Mapping[str, Array],
-    outputs: tuple[str, ...] = (),
-    version: int | None = None,
+    model: ModelSpec, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()
 ) -> bytes:
-    """Return a PredictRequest; ``outputs`` names the tensors wanted, () all; ``version`` None is the latest."""
+    """Return a PredictRequest; ``outputs`` names the tensors wanted, () all."""
     request = protos.PredictRequest(output_filter=outputs)
-    request.model_spec.name = model
-    if version is not None:
-        request.model_spec.version.value = version
+    model.fill(request.model_spec)
     request.model_spec.signature_name = signature
     parts: list[Any] = [request.SerializeToString()]
     for name, array in inputs.items():

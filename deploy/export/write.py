@@ -64,7 +64,7 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
 def _write_warm_up(path: Path, model: str, inputs: Inputs) -> None:
     """Write one PredictRequest as a record of a PredictionLog, where TensorFlow Serving looks for it."""
     log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.ParseFromString(wire.encode_request(model, SERVING, inputs))
+    log.predict_log.request.ParseFromString(wire.encode_request(wire.ModelSpec(model), SERVING, inputs))
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
         records.write(log.SerializeToString())

@@ -14,7 +14,7 @@ from deploy.local.processes import RunError
 from deploy.local.tables import table
 from deploy.model import bundled
 from handler import pipeline, wire
-from handler.channel import CHANNEL_OPTIONS
+from handler.channel import CHANNEL_OPTIONS, Channel
 from handler.contract import ModelContract
 from handler.image import Limits
 from handler.options import Options
@@ -40,7 +40,7 @@ class Traffic:
 def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
     """Send the image REPEATS times, after once unmeasured, and count. Raises SegmentError or RunError."""
     derive = functools.partial(contract_from_metadata, settings=bundled.SETTINGS)
-    client = ModelClient(address, model, DEADLINE_S, derive)
+    client = ModelClient(Channel(address, model), wire.ModelSpec(model), DEADLINE_S, derive)
     try:
         contract = client.served().contract
     finally:
@@ -61,7 +61,7 @@ class _Counted:
 
     def __init__(self, channel: Any, model: str, contract: ModelContract) -> None:
         self._call = channel.unary_unary(PREDICT)
-        self._model = model
+        self._model = wire.ModelSpec(model)
         self._contract = contract
         self.up_bytes = self.down_bytes = 0
         self.seconds: list[float] = []

@@ -32,7 +32,7 @@ def request(photo, contract, model):
     needed = functools.partial(_needed, contract=contract)
     inputs, _ = pipeline.encode_inputs(decode_image(photo, Limits(), needed), contract)
     names = tuple(want.name for want in pipeline.expected_outputs(contract))
-    return wire.encode_request(model, contract.signature, inputs, names)
+    return wire.encode_request(wire.ModelSpec(model), contract.signature, inputs, names)
 
 
 def _needed(size_hw, contract):

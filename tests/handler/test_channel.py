@@ -10,7 +10,7 @@ from handler import channel as module
 from handler import errors
 from handler.channel import Channel, translate
 from handler.serving import PREDICT
-from handler.wire import Expected, decode_response, encode_request
+from handler.wire import Expected, ModelSpec, decode_response, encode_request
 from tests.handler.backend import Backend, serve
 
 STATUSES = {
@@ -21,8 +21,8 @@ STATUSES = {
     "DEADLINE_EXCEEDED": 504,
     "NOT_FOUND": 503,
     "ALREADY_EXISTS": 502,
-    "PERMISSION_DENIED": 502,
-    "UNAUTHENTICATED": 502,
+    "PERMISSION_DENIED": 503,
+    "UNAUTHENTICATED": 503,
     "RESOURCE_EXHAUSTED": 502,
     "FAILED_PRECONDITION": 502,
     "ABORTED": 502,
@@ -34,7 +34,7 @@ STATUSES = {
 }
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 IMAGE = {"input_image": np.zeros((1, 600, 600, 3), np.int8)}  # over gRPC's default retry buffer of 256 KiB
-REQUEST = encode_request("shapes", "serving_default", IMAGE)
+REQUEST = encode_request(ModelSpec("shapes"), "serving_default", IMAGE)
 WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from handler.config import Config
 from handler.errors import ConfigError
+from handler.tls import Tls
 
 
 def test_defaults():
@@ -82,8 +83,43 @@ def test_origins_are_as_browsers_send_them():
     assert Config.from_environ({"CORS_ORIGINS": "*"}).cors_origins == ("*",)
 
 
+def test_tls_is_off_until_it_is_switched_on():
+    assert Config.from_environ({}).tls is None
+    assert Config.from_environ({"TF_SERVING_TLS": "on"}).tls == Tls()
+    files = {"TF_SERVING_CA_FILE": "/ca", "TF_SERVING_CERT_FILE": "/cert", "TF_SERVING_KEY_FILE": "/key"}
+    settings = {"TF_SERVING_TLS": "on", **files, "TF_SERVING_SERVER_NAME": "model", "TF_SERVING_AUDIENCE": "https://m"}
+    config = Config.from_environ(settings)
+    assert (config.tls, config.audience) == (Tls("/ca", "/cert", "/key", "model"), "https://m")
+
+
+def test_a_version_or_a_label():
+    assert Config.from_environ({"MODEL_VERSION": "12"}).model_version == 12
+    assert Config.from_environ({"MODEL_VERSION": "", "MODEL_VERSION_LABEL": "canary"}).model_label == "canary"
+    config = Config.from_environ({})
+    assert (config.model_version, config.model_label) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"TF_SERVING_TLS": "yes"}, "TF_SERVING_TLS must be one of off, on, got 'yes'"),
+        ({"TF_SERVING_CA_FILE": "/ca"}, "TF_SERVING_TLS must be on where TF_SERVING_CA_FILE is set"),
+        ({"TF_SERVING_SERVER_NAME": "m"}, "TF_SERVING_TLS must be on where TF_SERVING_SERVER_NAME is set"),
+        ({"TF_SERVING_TLS": "on", "TF_SERVING_CERT_FILE": "/c"}, "TF_SERVING_KEY_FILE must be set together, got one"),
+        ({"TF_SERVING_TLS": "on", "TF_SERVING_KEY_FILE": "/k"}, "TF_SERVING_KEY_FILE must be set together, got one"),
+        ({"TF_SERVING_AUDIENCE": "https://m"}, "TF_SERVING_TLS must be on where TF_SERVING_AUDIENCE is set"),
+        ({"TF_SERVING_TLS": "on", "TF_SERVING_AUDIENCE": "m"}, "TF_SERVING_AUDIENCE must be the URL of a service"),
+        ({"MODEL_VERSION": "v1"}, "MODEL_VERSION must be the number of a version, or empty for the latest, got 'v1'"),
+        ({"MODEL_VERSION": "1", "MODEL_VERSION_LABEL": "stable"}, "must be set, got both: 1 and 'stable'"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_environ(settings)
+
+
 def test_keys_are_never_told():
-    assert "one" not in repr(Config.from_environ({"API_KEYS": "one"}))
+    assert "a-key" not in repr(Config.from_environ({"API_KEYS": "a-key"}))
     with pytest.raises(ConfigError, match=r"API_KEYS must be keys of printable ASCII.*in place 2") as told:
         Config.from_environ({"API_KEYS": "one,t w o,three"})
     assert not {"one", "t w o", "three"} & set(str(told.value).split(", "))

@@ -5,19 +5,23 @@ import numpy as np
 import pytest
 
 from handler import errors, protos
+from handler.channel import Channel
 from handler.config import Config
 from handler.contract import ModelContract
 from handler.serving import ModelClient
 from handler.signature import contract_from_metadata
-from handler.wire import Expected
+from handler.wire import Expected, ModelSpec
 from tests.handler.backend import BOUNDARY, Backend, serve
 
 WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
 IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
 
 
-def derive(response):
-    return contract_from_metadata(response, Config.from_environ({}).matterport)
+def connect(address, deadline_s=5.0, **version):
+    def derive(response):
+        return contract_from_metadata(response, Config.from_environ({}).matterport)
+
+    return ModelClient(Channel(address, "shapes"), ModelSpec("shapes", **version), deadline_s, derive)
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def backend():
 @pytest.fixture
 def client(backend):
     with serve(backend) as address:
-        client = ModelClient(address, "shapes", 5.0, derive)
+        client = connect(address)
         yield client
         client.close()
 
@@ -87,7 +91,7 @@ def test_replicas_may_serve_different_versions(labels):
     for version, (replica, label) in enumerate(zip(replicas, labels, strict=True), 1):
         replica.version, replica.contract = version, relabelled(label)
     with serve(replicas[0]) as first, serve(replicas[1]) as second:
-        client = ModelClient(f"ipv4:{first},{second}", "shapes", 5.0, derive)
+        client = connect(f"ipv4:{first},{second}")
         seen = set()
         for _ in range(30):
             contract, answer = predict(client)
@@ -119,7 +123,7 @@ def test_the_deadline_covers_the_calls_of_a_request(backend):
 
     backend.predict = slow
     with serve(backend) as address:
-        client = ModelClient(address, "shapes", 1.0, derive)
+        client = connect(address, deadline_s=1.0)
         with pytest.raises(errors.ModelTimeout):
             predict(client)
         client.close()

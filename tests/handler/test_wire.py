@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from handler import protos
 from handler.errors import ContractViolation, VersionChanged
-from handler.wire import Expected, decode_response, decode_string, encode_request
+from handler.wire import Expected, ModelSpec, decode_response, decode_string, encode_request
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIELDS = {np.dtype(np.int8): "int_val", np.dtype(np.uint8): "int_val", np.dtype(np.float32): "float_val"}
@@ -56,7 +56,7 @@ def test_every_code_both_ways():
 
 @given(ARRAYS)
 def test_requests_are_what_protobuf_and_numpy_read(array):
-    request = protos.PredictRequest.FromString(encode_request("shapes", "sig", {"x": array}, ("a", "b")))
+    request = protos.PredictRequest.FromString(encode_request(ModelSpec("shapes"), "sig", {"x": array}, ("a", "b")))
     assert request.model_spec.name == "shapes"
     assert request.model_spec.signature_name == "sig"
     assert list(request.output_filter) == ["a", "b"]

@@ -23,6 +23,7 @@ from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.predict import encode_response
 from deploy.local.model_server.server import ModelServer
 from handler import pipeline, wire
+from handler.channel import Channel
 from handler.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.image import Limits
 from handler.options import Options
@@ -98,7 +99,7 @@ def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = F
     )
     derive = partial(contract_from_metadata, settings=settings)
     with ModelServer(flags) as server:
-        client = ModelClient(server.target, "model", DEADLINE_S, derive)
+        client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, derive)
         try:
             yield lambda data: client.run(partial(see, data))
         finally:
@@ -150,7 +151,7 @@ def _detection_predict(source: Source) -> pipeline.Predict:
         (pixels,) = inputs.values()
         outputs, (rows, masks) = run(tf.constant(pixels))
         sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
-        request = wire.encode_request("model", signatures.SERVING, sent)
+        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, sent)
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
         response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
         found = {want.name: tensor.numpy() for want, tensor in zip(expected, (rows, masks), strict=True)}

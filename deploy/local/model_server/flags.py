@@ -30,6 +30,7 @@ class Flags:
     model_name: str = _flag("default", "name of the one model; ignored with --model_config_file")
     model_base_path: str = _flag("", "folder of numbered version folders; ignored with --model_config_file")
     model_config_file: str = _flag("", "text ModelServerConfig with several models")
+    ssl_config_file: str = _flag("", "text SSLConfig: serve gRPC over TLS, with client certificates if it says so")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer with tensor_content, not *_val fields")
     enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health")
     file_system_poll_wait_seconds: float = _flag(1.0, "pause between looks at the base path; 0 looks once")

@@ -4,12 +4,14 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from deploy.local.model_server import ssl_config
 from deploy.local.model_server.errors import LoadFailedError, ServingError, StartError, truncate
 from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.models import Model, models_from_flags
@@ -112,7 +114,7 @@ class ModelServer:
                 self.target = f"unix:{flags.grpc_socket_path}"
                 server.add_insecure_port(self.target)
             if flags.port or not flags.grpc_socket_path:
-                port = server.add_insecure_port(_address(flags.grpc_bind_address, flags.port))
+                port = _add_port(server, _address(flags.grpc_bind_address, flags.port), flags.ssl_config_file)
                 self.target = _address(flags.grpc_bind_address, port)
         except RuntimeError as error:
             raise StartError(f"cannot listen on {self.target or flags.grpc_bind_address}: {error}") from error
@@ -146,6 +148,12 @@ def _handler(method: Method) -> Any:
 
 def _unimplemented(_requests: Any, context: grpc.ServicerContext) -> Any:
     context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+def _add_port(server: grpc.Server, address: str, ssl_config_file: str) -> int:
+    if ssl_config_file:
+        return int(server.add_secure_port(address, ssl_config.credentials(Path(ssl_config_file))))
+    return int(server.add_insecure_port(address))
 
 
 def _add_health(server: grpc.Server) -> None:

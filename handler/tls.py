@@ -1,0 +1,76 @@
+"""Certificates: whom the function trusts to be the model server, and how it proves who it is itself.
+
+The files are read where a channel opens, and again where they have changed: certificates that live for hours are
+renewed in place, by a secret that is mounted or by a sidecar.
+"""
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.errors import ConfigError
+
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Names of PEM files, "" for none. ``ca_file``: trusted authorities, else those that gRPC brings along.
+
+    ``cert_file`` and ``key_file``: the function's own certificate, with its chain, and its key, for mutual TLS.
+    ``server_name``: what the server's certificate must name, where that is not the host of the address.
+    """
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+
+    def stamp(self) -> Stamp:
+        """Return what changes where a file does; one that is not there counts as changed."""
+        return tuple(_stamp(file) for file in (self.ca_file, self.key_file, self.cert_file) if file)
+
+    def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Return authorities, key and certificate as PEM, None for none; raises ConfigError where they are no such.
+
+        gRPC itself says nothing of a broken file until a call fails, and then not what is wrong with it.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca_file:
+            try:
+                context.load_verify_locations(self.ca_file)
+            except (ssl.SSLError, OSError) as error:
+                got = f"{self.ca_file!r}: {error}"
+                raise ConfigError(f"TF_SERVING_CA_FILE must hold certificates in PEM, got {got}") from error
+        if self.cert_file:
+            try:
+                context.load_cert_chain(self.cert_file, self.key_file, password="")
+            except (ssl.SSLError, OSError, ValueError) as error:
+                what = "TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must hold a certificate and its key, unencrypted"
+                raise ConfigError(f"{what}, got {self.cert_file!r} and {self.key_file!r}: {error}") from error
+        ca, key, cert = (
+            Path(file).read_bytes() if file else None for file in (self.ca_file, self.key_file, self.cert_file)
+        )
+        return ca, key, cert
+
+    def shown(self) -> str:
+        """Return what the server is shown of the function, in words for a log."""
+        if not self.cert_file:
+            return "no certificate"
+        from cryptography import x509  # noqa: PLC0415 - only where something went wrong
+
+        try:
+            certificate = x509.load_pem_x509_certificate(Path(self.cert_file).read_bytes())
+        except (OSError, ValueError) as error:
+            return f"a certificate that cannot be read again: {error}"
+        issuer, until = certificate.issuer.rfc4514_string(), certificate.not_valid_after_utc
+        return f"a certificate of {issuer}, valid until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def _stamp(file: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(file)  # noqa: PTH116 - at each call, three times as fast as Path's
+    except OSError:
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -1,0 +1,57 @@
+"""The files of certificates: what is wrong is said at the start, and what changed is noticed."""
+
+import pytest
+
+from handler.channel import Channel
+from handler.errors import ConfigError
+from handler.tls import Tls
+from tests.certificates import Authority
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "ca")
+
+
+@pytest.fixture
+def pair(authority):
+    return authority.issue("function")
+
+
+def test_what_is_read(authority, pair):
+    ca, key, cert = Tls(str(authority.file), str(pair.cert_file), str(pair.key_file)).read()
+    assert (ca.decode(), key.decode(), cert.decode()) == (authority.text, pair.key, pair.cert)
+    assert Tls().read() == (None, None, None)
+
+
+def test_files_that_do_not_do_are_told_at_the_start(authority, pair, tmp_path):
+    def refuses(message, *files):
+        with pytest.raises(ConfigError, match=message) as failure:
+            Channel("localhost:1", "shapes", Tls(*map(str, files)))
+        assert "PRIVATE" not in str(failure.value)
+
+    refuses("TF_SERVING_CA_FILE must hold certificates in PEM.*No such file", tmp_path / "none")
+    refuses("TF_SERVING_CA_FILE must hold certificates in PEM", pair.key_file)
+    both = "TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must hold a certificate and its key"
+    refuses(f"{both}.*No such file", "", tmp_path / "none", pair.key_file)
+    refuses(both, "", pair.key_file, pair.cert_file)
+    refuses(f"{both}.*KEY_VALUES_MISMATCH", "", pair.cert_file, authority.issue("other").key_file)
+
+
+def test_a_token_never_goes_in_plaintext():
+    with pytest.raises(ConfigError, match="must go over TLS, got an address in plaintext"):
+        Channel("localhost:1", "shapes", None, "https://model.example")
+
+
+def test_a_changed_file_changes_the_stamp(authority, tmp_path):
+    mounted = tmp_path / "mounted"
+    mounted.symlink_to(authority.file)
+    tls = Tls(str(mounted))
+    before = tls.stamp()
+    assert tls.stamp() == before
+    other = tmp_path / "other"
+    other.symlink_to(Authority(tmp_path / "renewed").file)
+    other.replace(mounted)  # as Kubernetes renews what it mounts
+    assert tls.stamp() != before
+    mounted.unlink()
+    assert tls.stamp() == ((0, 0, 0),)
