@@ -5,7 +5,7 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test check bench bundle train evaluate fidelity setup clean
+.PHONY: help demo serve test check bench bundle capacity load train evaluate fidelity setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,7 +29,13 @@ bench: setup ## measure the function against the least it could take, and agains
 	@$(RUN) tests.bench $(ARGS)
 
 bundle: setup ## write the function's source for a cloud, without TensorFlow, to build/function
-	@$(RUN) deploy.bundle
+	@$(RUN) deploy.bundle $(ARGS)
+
+capacity: setup ## work out what a rate of photographs needs, from your `make bench` or else the committed one; ARGS='--rates=5,50'
+	@$(RUN) deploy.capacity $(if $(wildcard build/bench.json),--figures=build/bench.json) $(ARGS)
+
+load: setup ## send real photographs to URL (USERS at once, for TIME), check every answer, say PASS or FAIL
+	@$(RUN) tests.load $(if $(URL),--host="$$URL") $(if $(USERS),--users=$(USERS)) $(if $(TIME),--run-time=$(TIME)) $(ARGS)
 
 train: setup ## train the bundled model anew (an hour or two on two cores)
 	@$(RUN) deploy.model.train $(ARGS)

@@ -1,15 +1,16 @@
 """ID tokens: how the function proves who it is where a cloud's front door guards the model server.
 
-google-auth finds the account: the key file in GOOGLE_APPLICATION_CREDENTIALS, else the cloud's metadata server. It is
-imported with the first token, as most deployments need none.
+google-auth finds the account: the key file in GOOGLE_APPLICATION_CREDENTIALS, else the cloud's metadata server. Most
+deployments need none of it: it is imported with the first token, and a bundle holds it only where that is asked for.
 """
 
+import importlib.util
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from handler.errors import ModelUnavailable
+from handler.errors import ConfigError, ModelUnavailable
 
 Metadata = tuple[tuple[str, str], ...]
 FETCH_S = 5.0  # at most for one question; the metadata server answers in milliseconds
@@ -17,9 +18,14 @@ MESSAGE = "the function must show the model server an ID token, got none"
 
 
 class Tokens:
-    """Keeps one ID token for ``audience``, the URL of the service that is called. Safe for threads, and for a fork."""
+    """Keeps one ID token for ``audience``, the URL of the service that is called. Safe for threads, and for a fork.
+
+    Raises ConfigError where google-auth is not installed.
+    """
 
     def __init__(self, audience: str) -> None:
+        if importlib.util.find_spec("google.auth") is None:
+            raise ConfigError("google-auth must be installed where TF_SERVING_AUDIENCE is set: bundle with --id-tokens")
         self._audience = audience
         self._lock = threading.Lock()
         self._credentials: Any = None

@@ -58,7 +58,6 @@ OUTSIDE = {
     "google.oauth2": {"tokens"},
     "urllib3": {"tokens"},
     "ssl": {"tls"},
-    "cryptography": {"tls"},
     "PIL": {"image", "jpeg", "masks", "mold"},
     "contourpy": {"polygons"},
 }

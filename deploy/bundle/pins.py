@@ -11,6 +11,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 DIRECT = ROOT / "requirements.txt"
 MESSAGES_ONLY = "tensorflow-serving-api"  # named for its messages alone, which the bundle carries itself
+DEVELOPMENT = ROOT / "deploy" / "requirements.txt"
+ID_TOKENS = "google-auth"  # 25 MB that only a function with TF_SERVING_AUDIENCE needs
 
 
 def direct(path: Path = DIRECT) -> list[str]:
@@ -40,9 +42,14 @@ def _applies(need: Requirement, extras: set[str]) -> bool:
     return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (extras or {""}))
 
 
-def slim() -> list[str]:
-    """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what is behind them."""
+def slim(id_tokens: bool = False) -> list[str]:
+    """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what is behind them.
+
+    ``id_tokens``: with what fetches ID tokens.
+    """
     kept = [line for line in direct() if canonicalize_name(Requirement(line).name) != MESSAGES_ONLY]
+    if id_tokens:
+        kept += [line for line in direct(DEVELOPMENT) if Requirement(line).name == ID_TOKENS]
     names = {canonicalize_name(Requirement(line).name) for line in kept}
     behind = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
     return kept + behind

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image
 
 from deploy.bundle import __main__ as bundle
@@ -24,8 +25,10 @@ from tests.handler.backend import Backend, serve
 ROOT = Path(__file__).parents[3]
 LARGEST_BYTES = 150_000_000
 TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
-NEED_TENSORFLOW = ("tests/handler/test_end_to_end.py", "tests/handler/test_protos.py")
-COPIED = ("__init__.py", "readers.py", "test_main.py", "handler", "contract", "golden")
+NEED_TENSORFLOW = tuple(
+    f"tests/handler/test_{name}.py" for name in ("end_to_end", "protos", "replicas", "secure", "versions")
+)
+COPIED = ("__init__.py", "readers.py", "certificates.py", "test_main.py", "handler", "contract", "golden")
 START_S = 60
 
 
@@ -100,6 +103,15 @@ def test_it_is_small_with_all_that_it_needs(written, installed):
     pip = sum(path.stat().st_size for path in files if "/site-packages/pip" in str(path))
     assert sum(path.stat().st_size for path in files) - pip <= LARGEST_BYTES
     assert not [path for path in installed.rglob("tensorflow*") if path.parent.name == "site-packages"]
+
+
+def test_what_fetches_id_tokens_comes_where_it_is_asked_for(tmp_path):
+    def packages(*options):
+        assert bundle.main(["--output", str(tmp_path / "function"), *options]) == 0
+        lines = (tmp_path / "function/requirements.txt").read_text().splitlines()
+        return {Requirement(line).name for line in lines}
+
+    assert packages("--id-tokens") - packages() >= {"google-auth", "cryptography", "urllib3"}
 
 
 def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed):
@@ -185,11 +197,11 @@ def test_a_second_run_replaces_the_first_and_touches_nothing_else(tmp_path, caps
 
 def test_a_failure_leaves_the_earlier_bundle(tmp_path, monkeypatch):
     folder = tmp_path / "function"
-    bundle.write(folder)
+    bundle.write(folder, pins.slim())
     before = sorted(folder.rglob("*"))
     monkeypatch.setattr(messages, "needed", lambda: {Path("x_pb2.py"): tmp_path / "missing"})
     with pytest.raises(FileNotFoundError):
-        bundle.write(folder)
+        bundle.write(folder, pins.slim())
     assert sorted(folder.rglob("*")) == before
     assert [path.name for path in tmp_path.iterdir()] == ["function"]
 
