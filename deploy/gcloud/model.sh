@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Deploy a model to TensorFlow Serving on Cloud Run, private to the function; move its versions' labels; tear down.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=deploy/gcloud/common.sh
+source "$ROOT/deploy/gcloud/common.sh"
+
+OPTIONS='--project --region --name --bucket --model --model-name --stable --canary --caller --cpu --memory --concurrency --min
+--max --timeout --image --gpu --ingress --labels --poll'
+NAME=tf-serving BUCKET='' MODEL='' MODEL_NAME=shapes STABLE='' CANARY='' CALLER=segment
+CPU=4 MEMORY='' CONCURRENCY=8 MIN=0 MAX=5 TIMEOUT=60 IMAGE='' GPU='' INGRESS=internal POLL=60 WITH_BUCKET=''
+VERSION=2.21.0 # of TensorFlow Serving: that of tensorflow-serving-api in requirements.txt
+
+usage() {
+    cat <<'END'
+usage: deploy/gcloud/model.sh [COMMAND] --project=ID --region=REGION [OPTION...]
+
+commands
+  deploy              upload versions, label them, deploy TensorFlow Serving; does what is not done yet (default)
+  delete              delete the service and its account; the bucket stays unless --with-bucket
+
+A new version: --stable=1 --canary=2 serves both, and `function.sh canary` sends a part of the traffic to it; then --stable=2,
+or --stable=1 to give it up. The labels are read by the running service; it is not deployed anew.
+
+options, as --name=VALUE or --name VALUE
+  --project           cloud project; or CLOUDSDK_CORE_PROJECT
+  --region            region, such as europe-west4; or CLOUDSDK_RUN_REGION
+  --name              the service's name, and its service account's [tf-serving]
+  --model             folder of numbered versions, as `python -m deploy.export` writes them; not needed for what is uploaded
+  --model-name        the model's name, MODEL_NAME of the function [shapes]
+  --stable            the version labelled stable [the highest in --model]
+  --canary            the version labelled canary [none]
+  --bucket            of the models; made where it is missing [PROJECT-models]
+  --caller            service account of the function, the only one that may call [segment]
+  --cpu, --memory     of an instance; 4 at least with a GPU [4, 8Gi or with a GPU 16Gi]
+  --concurrency       requests at once in an instance [8]
+  --min, --max        instances [0, 5]
+  --timeout           seconds a request may take, at least the function's deadline [60]
+  --gpu               type of GPU, such as nvidia-l4 [none]
+  --image             of TensorFlow Serving [docker.io/tensorflow/serving, the version of the client, -gpu with a GPU]
+  --ingress           internal, or all where the function has no way through the VPC; callers need leave all the same [internal]
+  --labels            KEY=VALUE,... on the service
+  --poll              seconds between looks at the labels [60]
+
+flags
+  --with-bucket       delete the bucket, with all models in it
+  --dry-run           print every command that a first run would run, and run none
+  --help              print this
+END
+}
+
+check() {
+    check_common
+    : "${BUCKET:=${PROJECT//[.:]/-}-models}"
+    matches --bucket "$BUCKET" '[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]' 'the name of a bucket'
+    matches --model-name "$MODEL_NAME" '[A-Za-z0-9._-]+' 'letters, digits, dots, hyphens and underscores'
+    matches --cpu "$CPU" '1|2|4|8' '1, 2, 4 or 8'
+    if [[ -z $MEMORY ]]; then MEMORY=${GPU:+16Gi} MEMORY=${MEMORY:-8Gi}; fi
+    matches --memory "$MEMORY" '[0-9]+(Mi|Gi)' 'a size, such as 8Gi'
+    matches --gpu "$GPU" '[a-z0-9-]*' 'a type of GPU, such as nvidia-l4'
+    matches --ingress "$INGRESS" 'all|internal' 'all or internal'
+    whole --concurrency "$CONCURRENCY" 1 1000
+    whole --max "$MAX" 1 1000
+    whole --min "$MIN" 0 "$MAX"
+    whole --timeout "$TIMEOUT" 1 3600
+    whole --poll "$POLL" 1 3600
+    [[ -z $GPU ]] || ((CPU >= 4)) || fail "--cpu must be at least 4 with a GPU, got '$CPU'"
+    [[ $COMMAND == deploy ]] || return 0
+    [[ -z $MODEL || -d $MODEL ]] || fail "--model must be a folder of numbered versions, got '$MODEL'"
+    if [[ -z $STABLE && -n $MODEL ]]; then
+        STABLE=$(find "$MODEL" -mindepth 2 -maxdepth 2 -name saved_model.pb | sed 's|/saved_model.pb$||; s|.*/||' | grep -x '[0-9]*' | sort -n | tail -1 || true)
+        [[ -n $STABLE ]] || fail "--model must hold a version, such as $MODEL/1/saved_model.pb, got none"
+    fi
+    [[ -n $STABLE ]] || fail '--stable must be the number of a version, or --model a folder of versions, got neither'
+    matches --stable "$STABLE" '[0-9]{1,18}' 'the number of a version'
+    matches --canary "$CANARY" '[0-9]{0,18}' 'the number of a version'
+    [[ $STABLE != "$CANARY" ]] || fail "--canary must be another version than --stable, got $CANARY twice"
+}
+
+bucket() {
+    [[ -n $(ask gcloud storage buckets describe "gs://$BUCKET" '--format=value(name)') ]] ||
+        run gcloud storage buckets create "gs://$BUCKET" --project="$PROJECT" --location="$REGION" \
+            --uniform-bucket-level-access --public-access-prevention --quiet
+    grant "serviceAccount:$(account "$NAME")" roles/storage.objectViewer bucket "$BUCKET"
+}
+
+# upload VERSION: from --model, or see that it is in the bucket.
+upload() {
+    local there=gs://$BUCKET/$MODEL_NAME/$1
+    if [[ -n $MODEL && -s $MODEL/$1/saved_model.pb ]]; then
+        run gcloud storage rsync --recursive --checksums-only "$MODEL/$1" "$there" --quiet
+    elif [[ -z $DRY_RUN && -z $(ask gcloud storage ls "$there/saved_model.pb") ]]; then
+        fail "version $1 must be in --model or at $there, got neither"
+    fi
+}
+
+# Versions are served, and labelled, as the file says that TensorFlow Serving reads again every --poll seconds.
+config() {
+    local version label=stable
+    printf 'model_config_list {\n  config {\n    name: "%s"\n    base_path: "/models/%s"\n' "$MODEL_NAME" "$MODEL_NAME"
+    printf '    model_platform: "tensorflow"\n    model_version_policy {\n      specific {\n'
+    for version in "$STABLE" ${CANARY:+"$CANARY"}; do printf '        versions: %s\n' "$version"; done
+    printf '      }\n    }\n'
+    for version in "$STABLE" ${CANARY:+"$CANARY"}; do
+        printf '    version_labels { key: "%s" value: %s }\n' "$label" "$version"
+        label=canary
+    done
+    printf '  }\n}\n'
+}
+
+label() {
+    local file=$ROOT/build/gcloud/$NAME.config there=gs://$BUCKET/$NAME.config
+    if [[ -z $DRY_RUN ]]; then
+        mkdir -p "${file%/*}"
+        config >"$file"
+    fi
+    ask gcloud storage cat "$there" | cmp -s - "$file" 2>/dev/null || run gcloud storage cp "$file" "$there" --quiet
+}
+
+deploy() {
+    local flags args
+    enable_services run.googleapis.com storage.googleapis.com
+    ensure_account "$NAME" 'segment: TensorFlow Serving'
+    ensure_account "$CALLER" 'segment: the function'
+    bucket
+    upload "$STABLE"
+    if [[ -n $CANARY ]]; then upload "$CANARY"; fi
+    label
+
+    args=--port=8500,--model_config_file=/models/$NAME.config,--model_config_file_poll_wait_seconds=$POLL
+    args+=,--allow_version_labels_for_unavailable_models=true # a version gets its label before it is loaded
+    args+=,--enable_grpc_healthcheck_service=true             # for the startup probe
+    args+=,--enable_serialization_as_tensor_content=true      # a negative int8 takes one byte then, not ten
+    flags=(--image="${IMAGE:-docker.io/tensorflow/serving:$VERSION${GPU:+-gpu}}" --command=tensorflow_model_server --args="$args")
+    flags+=(--project="$PROJECT" --region="$REGION" --service-account="$(account "$NAME")" --execution-environment=gen2)
+    flags+=(--port=8500 --use-http2 "--add-volume=name=models,type=cloud-storage,bucket=$BUCKET,readonly=true")
+    flags+=('--add-volume-mount=volume=models,mount-path=/models')
+    flags+=(--cpu="$CPU" --memory="$MEMORY" --concurrency="$CONCURRENCY" --timeout="${TIMEOUT}s" --cpu-boost)
+    flags+=(--min-instances="$MIN" --max-instances="$MAX" --ingress="$INGRESS" --no-allow-unauthenticated)
+    flags+=('--startup-probe=grpc.port=8500,periodSeconds=5,timeoutSeconds=4,failureThreshold=60')
+    if [[ -n $GPU ]]; then flags+=(--gpu=1 --gpu-type="$GPU" --no-gpu-zonal-redundancy --no-cpu-throttling); fi
+    deploy_changed "$(service "$NAME" metadata.labels.segment-deployed)" model gcloud run deploy "$NAME" "${flags[@]}"
+    grant "serviceAccount:$(account "$CALLER")" roles/run.invoker service "$NAME"
+    [[ -n $DRY_RUN ]] || say "$NAME answers $CALLER at $(service "$NAME" status.url)"
+}
+
+delete() {
+    delete_both
+    [[ -n $WITH_BUCKET ]] || return 0
+    if [[ -n $DRY_RUN || -n $(ask gcloud storage buckets describe "gs://$BUCKET" '--format=value(name)') ]]; then
+        run gcloud storage rm --recursive "gs://$BUCKET" --quiet
+    fi
+}
+
+parse 'deploy delete' "${OPTIONS//$'\n'/ }" '--with-bucket --dry-run' "$@"
+check
+"$COMMAND"
