@@ -1,0 +1,147 @@
+"""TensorFlow Serving's flags and models.config, read by the stand-in where it knows them."""
+
+import copy
+from dataclasses import fields
+from pathlib import PurePath
+
+import pytest
+
+from deploy.local.model_server import flags, models
+from handler.config import Config
+
+from .rendered import FUNCTION, KUBERNETES, OVERLAYS, SERVING, environment, kind, milli, pods_of
+
+KNOWN = {entry.name for entry in fields(flags.Flags)}
+# Flags of TensorFlow Serving that the stand-in does not have, and how their values are read. Source: main.cc.
+OTHERS = {
+    "allow_version_labels_for_unavailable_models": {"true": True, "false": False}.__getitem__,
+    "tensorflow_intra_op_parallelism": int,
+    "tensorflow_inter_op_parallelism": int,
+}
+
+EACH = pytest.mark.parametrize(
+    ("overlay", "pod"),
+    [
+        pytest.param(overlay, pod, id=f"{overlay}, {pod.workload['kind']}")
+        for overlay in OVERLAYS
+        for pod in pods_of(overlay, SERVING)
+    ],
+)
+
+
+def arguments(overlay, pod):
+    """Return the flags as the container gets them, with $(NAME) replaced."""
+    variables = environment(pod, overlay)
+    found = pod.main["args"]
+    for name, value in variables.items():
+        found = [argument.replace(f"$({name})", value) for argument in found]
+    return found
+
+
+def parsed(overlay, pod):
+    split = [argument.removeprefix("--").split("=", 1) for argument in arguments(overlay, pod)]
+    known = flags.parse(f"--{name}={value}" for name, value in split if name in KNOWN)
+    return known, {name: OTHERS[name](value) for name, value in split if name not in KNOWN}
+
+
+def served(overlay, pod, tmp_path):
+    """Return the models that the mounted models.config names."""
+    path = PurePath(parsed(overlay, pod)[0].model_config_file)
+    (mount,) = [mount for mount in pod.main["volumeMounts"] if PurePath(mount["mountPath"]) == path.parent]
+    (volume,) = [volume for volume in pod.spec["volumes"] if volume["name"] == mount["name"]]
+    text = kind(overlay, "ConfigMap", name=volume["configMap"]["name"])["data"][path.name]
+    (tmp_path / path.name).write_text(text)
+    return models.models_from_file(tmp_path / path.name)
+
+
+@EACH
+def test_the_program_is_started_without_the_entrypoint_that_opens_rest(overlay, pod):
+    assert pod.main["command"] == ["tensorflow_model_server"]
+    assert all(argument.startswith("--") and "=" in argument for argument in pod.main["args"])
+    assert not any("rest_api" in argument for argument in pod.main["args"])
+
+
+@EACH
+def test_every_flag_is_one_of_tf_serving(overlay, pod):
+    known, others = parsed(overlay, pod)
+    assert [port["containerPort"] for port in pod.main["ports"]] == [known.port] == [8500]
+    assert known.enable_grpc_healthcheck_service
+    assert known.enable_serialization_as_tensor_content
+    assert others["allow_version_labels_for_unavailable_models"] is True
+
+
+@EACH
+def test_every_flag_is_given_once(overlay, pod):
+    names = [argument.split("=")[0] for argument in pod.main["args"]]
+    assert len(names) == len(set(names))
+
+
+@EACH
+def test_threads_follow_the_containers_processors(overlay, pod):
+    _, others = parsed(overlay, pod)
+    cores = milli(pod.main["resources"]["limits"]["cpu"]) / 1000
+    assert others["tensorflow_intra_op_parallelism"] == others["tensorflow_inter_op_parallelism"] == cores
+
+
+def test_as_many_calls_are_taken_as_the_function_makes_at_the_least():
+    (serving,), (function,) = pods_of("plain", SERVING), pods_of("plain", FUNCTION)
+    least = {name: one["spec"]["minReplicas"] for name, one in kind("plain", "HorizontalPodAutoscaler").items()}
+    variables = environment(function, "plain")
+    calls = least[FUNCTION] * int(variables["WORKERS"]) * int(variables["THREADS"])
+    assert least[SERVING] * parsed("plain", serving)[0].grpc_max_threads >= calls
+
+
+@EACH
+def test_models_config_serves_what_the_function_asks_for(overlay, pod, tmp_path):
+    by_name = {model.name: model for model in served(overlay, pod, tmp_path)}
+    for function in pods_of(overlay, FUNCTION):
+        config = Config.from_environ(environment(function, overlay))
+        assert config.model_label in by_name[config.model].labels
+
+
+@EACH
+def test_labels_name_versions_that_are_loaded(overlay, pod, tmp_path):
+    for model in served(overlay, pod, tmp_path):
+        assert model.labels.keys() == {"stable", "canary"}, "a label that is asked for and unknown is an error"
+        assert set(model.labels.values()) <= model.policy.specific
+
+
+@EACH
+def test_models_lie_where_they_are_mounted_for_reading(overlay, pod, tmp_path):
+    mounts = [mount for mount in pod.main["volumeMounts"] if mount.get("readOnly")]
+    for model in served(overlay, pod, tmp_path):
+        assert any(model.base_path.is_relative_to(mount["mountPath"]) for mount in mounts)
+
+
+def test_models_are_copied_from_the_image_to_where_they_are_mounted():
+    (pod,) = pods_of("plain", SERVING)
+    (copy,) = [container for container in pod.containers if container["name"] == "models"]
+    *program, source, target = copy["command"]
+    assert program == ["cp", "-R"]
+    assert f"COPY --from=files /models {source.removesuffix('/.')}\n" in (KUBERNETES / "model.Dockerfile").read_text()
+    (written,) = copy["volumeMounts"]
+    (read,) = [mount for mount in pod.main["volumeMounts"] if mount["name"] == written["name"]]
+    assert read["mountPath"] == written["mountPath"] == target.rstrip("/")
+
+
+def test_a_canary_serves_both_versions_one_a_label(tmp_path):
+    (before,) = served("plain", *pods_of("plain", SERVING), tmp_path)
+    (during,) = served("canary", *pods_of("canary", SERVING), tmp_path)
+    assert (before.name, before.base_path) == (during.name, during.base_path)
+    assert during.labels["stable"] == before.labels["stable"] == before.labels["canary"]
+    assert during.labels["canary"] > during.labels["stable"]
+
+
+def test_kserve_gives_the_flags_of_the_base():
+    (base,), (kserve,) = pods_of("plain", SERVING), pods_of("kserve", SERVING)
+    assert kserve.main["args"] == base.main["args"]
+    for field in ("command", "image", "lifecycle", "livenessProbe", "readinessProbe", "resources", "startupProbe"):
+        assert kserve.main[field] == base.main[field]
+
+
+def test_a_flag_that_nobody_knows_is_refused():
+    (pod,) = copy.deepcopy(pods_of("plain", SERVING))
+    assert set(parsed("plain", pod)[1]) == set(OTHERS)
+    pod.main["args"].append("--model_config_files=/etc/tf-serving/models.config")
+    with pytest.raises(KeyError):
+        parsed("plain", pod)

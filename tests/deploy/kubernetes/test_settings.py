@@ -1,0 +1,81 @@
+"""What the function is told: names that it reads, values that it takes, and what they point at."""
+
+import pytest
+
+from handler.config import Config
+from tests.test_readme import Asked
+
+from .rendered import FUNCTION, NAMESPACE, OVERLAYS, SERVING, environment, pods_of, services
+
+FRAMEWORK = {"PORT", "WORKERS", "THREADS", "LOG_EXECUTION_ID"}
+HOME = "HOME"  # gunicorn keeps its control socket there
+KEYS = {"segment-api-keys": {"keys": "first-key,second-key"}}
+
+EACH = pytest.mark.parametrize(
+    ("overlay", "pod"),
+    [
+        pytest.param(overlay, pod, id=f"{overlay}, {pod.track}")
+        for overlay in OVERLAYS
+        for pod in pods_of(overlay, FUNCTION)
+    ],
+)
+
+
+@EACH
+def test_the_function_reads_every_variable_that_is_set(overlay, pod):
+    asked = Asked()
+    Config.from_environ(asked)
+    assert environment(pod, overlay, KEYS).keys() <= asked.names | FRAMEWORK | {HOME}
+
+
+@EACH
+def test_the_function_takes_the_values(overlay, pod):
+    assert Config.from_environ(environment(pod, overlay)).api_keys == ()
+    assert Config.from_environ(environment(pod, overlay, KEYS)).api_keys == ("first-key", "second-key")
+
+
+@EACH
+def test_the_address_is_that_of_the_headless_service(overlay, pod):
+    host, port = Config.from_environ(environment(pod, overlay)).address.removeprefix("dns:///").split(":")
+    service = services(overlay)[host]
+    assert host == SERVING
+    assert service["spec"]["clusterIP"] == "None"
+    assert [one["port"] for one in service["spec"]["ports"]] == [int(port)]
+
+
+@EACH
+def test_the_label_is_the_tracks(overlay, pod):
+    assert Config.from_environ(environment(pod, overlay)).model_label == pod.track
+
+
+@EACH
+def test_home_can_be_written(overlay, pod):
+    home = environment(pod, overlay)[HOME]
+    (mount,) = [mount for mount in pod.main["volumeMounts"] if mount["mountPath"] == home]
+    assert not mount.get("readOnly")
+
+
+@EACH
+def test_every_request_that_is_let_in_finds_a_thread(overlay, pod):
+    variables = environment(pod, overlay)
+    threads = int(variables["WORKERS"]) * int(variables["THREADS"])
+    assert threads >= pod.spec.get("containerConcurrency", 1)
+    if overlay == "knative":
+        assert pod.spec["containerConcurrency"] == threads
+
+
+def test_tls_names_what_is_mounted():
+    (pod,) = pods_of("mtls", FUNCTION)
+    tls = Config.from_environ(environment(pod, "mtls")).tls
+    (mount,) = [mount for mount in pod.main["volumeMounts"] if mount["name"] == "tls"]
+    assert "subPath" not in mount, "a file that is mounted alone is never renewed"
+    held = {f"{mount['mountPath']}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
+    assert {tls.ca_file, tls.cert_file, tls.key_file} == held
+    assert tls.server_name == f"{SERVING}.{NAMESPACE}.svc"
+
+
+def test_only_mutual_tls_sets_tls():
+    for overlay in OVERLAYS:
+        for pod in pods_of(overlay, FUNCTION):
+            has_tls = Config.from_environ(environment(pod, overlay)).tls is not None
+            assert has_tls is (overlay in ("mtls", "base with all components"))
