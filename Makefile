@@ -5,10 +5,10 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test check bench bundle capacity load train evaluate fidelity setup clean
+.PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity setup clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
@@ -19,6 +19,9 @@ serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) r
 
 test: setup ## run the tests
 	@$(RUN) pytest $(ARGS)
+
+test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
+	@$(RUN) tests.contract $(ARGS)
 
 check: setup ## lint, formatting, types
 	$(RUN) ruff check .

@@ -1,4 +1,8 @@
-"""The function as its users meet it: a process of its own, a real socket, under each server that runs it."""
+"""The function as its users meet it: a process of its own, a real socket, under each server that runs it.
+
+Behind it is a backend that tests script, or, where TF_SERVING_ADDRESS names one, a TensorFlow Serving with the model of
+``tests.contract.model``.
+"""
 
 import http.client
 import json
@@ -23,6 +27,10 @@ SERVERS = {"gunicorn": (), "flask": ("--debug",)}  # functions-framework's two: 
 ORIGIN = "https://app.example"
 KEYS = ("first-key-0123456789", "second-key-0123456789")
 START_S, ANSWER_S = 60, 30
+TF_SERVING = os.environ.get("TF_SERVING_ADDRESS")
+MODEL = {"name": (os.environ.get("MODEL_NAME") or scenes.NAME) if TF_SERVING else "shapes", "version": scenes.VERSION}
+SCRIPTED = pytest.StashKey()  # the tests that a TensorFlow Serving is not asked
+DIRECT = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"]))  # gRPC, too, obeys http_proxy
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Answer:
 
 
 class Function:
-    """A running function; ``backend`` is what answers behind it."""
+    """A running function; ``backend`` is the scripted one behind it, or None before a TensorFlow Serving."""
 
     def __init__(self, port, process, log, backend):
         self.port, self.process, self.log, self.backend = port, process, log, backend
@@ -78,19 +86,49 @@ class Function:
         return [json.loads(line) for line in lines if line.startswith('{"severity"')]
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "scripted: changes what the backend answers, as only a scripted one lets it")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not TF_SERVING:
+        return
+    config.stash[SCRIPTED] = [item for item in items if item.get_closest_marker("scripted")]
+    config.hook.pytest_deselected(items=config.stash[SCRIPTED])
+    items[:] = [item for item in items if not item.get_closest_marker("scripted")]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if TF_SERVING:
+        told = f"{len(config.stash.get(SCRIPTED, []))} deselected that change what a scripted backend answers"
+        terminalreporter.line(f"against TensorFlow Serving on {TF_SERVING}, model {MODEL['name']}: {told}")
+
+
 @contextmanager
-def running(folder, server, backend, **settings):
+def model_server():
+    """Yield the address of what answers the scene behind a function, and the backend where that is scripted."""
+    if TF_SERVING:
+        yield TF_SERVING, None
+    else:
+        backend = show_scene(Backend())
+        with serve(backend) as address:
+            yield address, backend
+
+
+@contextmanager
+def running(folder, server, **settings):
     """Start the function, yield it once it listens, and end all its processes."""
-    with serve(backend) as address, socket.create_server(("127.0.0.1", 0)) as probe:
+    with model_server() as (address, backend), socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
         probe.close()
         log = folder / "function.log"
+        serving = {"TF_SERVING_ADDRESS": address, "MODEL_NAME": MODEL["name"]}
         command = [sys.executable, "-m", "functions_framework", "--target=segment", "--source=main.py"]
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [*command, "--host=127.0.0.1", f"--port={port}", *SERVERS[server]],
                 cwd=ROOT,
-                env={**os.environ, "TF_SERVING_ADDRESS": address, "no_proxy": "127.0.0.1", **settings},
+                env={**os.environ, **serving, "no_proxy": DIRECT, **settings},
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -120,9 +158,7 @@ def wait_for(port, process, log):
 @pytest.fixture(scope="package", params=SERVERS)
 def started(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    with running(
-        folder, request.param, show_scene(Backend()), CORS_ORIGINS=ORIGIN, GOOGLE_CLOUD_PROJECT="a-project"
-    ) as function:
+    with running(folder, request.param, CORS_ORIGINS=ORIGIN, GOOGLE_CLOUD_PROJECT="a-project") as function:
         yield function
 
 
@@ -137,7 +173,8 @@ def show_scene(backend):
 @pytest.fixture
 def function(started):
     """Return the function, open to all."""
-    show_scene(started.backend)
+    if started.backend:
+        show_scene(started.backend)
     return started
 
 
@@ -145,5 +182,5 @@ def function(started):
 def locked(request, tmp_path_factory):
     """Yield a function that asks for API keys."""
     folder = tmp_path_factory.mktemp(f"locked-{request.param}")
-    with running(folder, request.param, show_scene(Backend()), API_KEYS=", ".join(KEYS)) as function:
+    with running(folder, request.param, API_KEYS=", ".join(KEYS)) as function:
         yield function

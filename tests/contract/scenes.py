@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from handler.contract import ImageInput, MaskOutput, ModelContract, Resize
 
+NAME, VERSION = "scene", 1  # as a model that tests.contract.model writes
 SIZE_HW = (300, 400)
 FRAME_HW = (320, 448)  # each side rounded up to a multiple of 64
 CONTRACT = ModelContract(

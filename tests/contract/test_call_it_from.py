@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.contract.conftest import KEYS, running, show_scene
+from tests.contract.conftest import KEYS, running
 from tests.contract.scenes import SIZE_HW
-from tests.handler.backend import Backend
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("\n## Call it from\n")[1].split("\n## ")[0]
@@ -61,7 +60,7 @@ def origin(folder):
 @pytest.fixture(scope="module")
 def service(origin, tmp_path_factory):
     settings = {"CORS_ORIGINS": origin, "API_KEYS": KEYS[0]}
-    with running(tmp_path_factory.mktemp("function"), "gunicorn", show_scene(Backend()), **settings) as function:
+    with running(tmp_path_factory.mktemp("function"), "gunicorn", **settings) as function:
         yield function
 
 

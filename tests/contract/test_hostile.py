@@ -4,7 +4,7 @@ import time
 
 from tests.contract.client import problem
 from tests.contract.mutations import hostile
-from tests.contract.scenes import outputs, png
+from tests.contract.scenes import png
 
 COUNTS = {"gunicorn": 12_500, "flask": 1_250}  # of them four in five are not whole images with good options
 MOST_BYTES, MOST_S = 400 << 20, 2.0
@@ -20,7 +20,6 @@ def test_json_of_a_million_pieces_costs_no_memory(function):
 
 def test_every_hostile_request_is_refused_by_name(function, request):
     server = request.node.callspec.params["started"]
-    function.backend.outputs = outputs()
     accepted = 0
     for number, one in enumerate(hostile(COUNTS[server], seed=4)):
         started_s = time.perf_counter()

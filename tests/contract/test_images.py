@@ -27,7 +27,8 @@ def find_dark(codes):
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
 def test_the_block_is_found_where_it_is_displayed(function, sample):
-    function.backend.see = find_dark
+    if function.backend:  # the model of tests.contract.model finds it by itself
+        function.backend.see = find_dark
     body = ok(function.post(sample.data))
     height, width = sample.displayed_hw
     assert body["image"] == {"width": width, "height": height}

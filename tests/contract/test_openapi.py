@@ -48,6 +48,7 @@ def test_no_check_fails_where_keys_are_asked_for(locked, tmp_path):
     assert schemathesis(locked, tmp_path, 100, f"--header=X-API-Key: {KEYS[0]}") >= 100
 
 
+@pytest.mark.scripted
 def test_the_checks_can_fail(function, tmp_path):
     function.backend.outputs["mrcnn_mask"] = function.backend.outputs["mrcnn_mask"][:, :1]
     with pytest.raises(AssertionError, match="Server error"):

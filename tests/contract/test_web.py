@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tests.contract.client import PNG, ok, problem
-from tests.contract.conftest import ORIGIN
+from tests.contract.conftest import MODEL, ORIGIN
 
 
 def test_routes(function):
     assert ok(function.get("/health")) == {"status": "ok"}
-    assert ok(function.get("/ready")) == {"model": {"name": "shapes", "version": 1}, "status": "ready"}
+    assert ok(function.get("/ready")) == {"model": MODEL, "status": "ready"}
     contract = ok(function.get("/model"))
-    assert contract["model"] == {"name": "shapes", "version": 1}
+    assert contract["model"] == MODEL
     assert contract["contract"]["labels"] == {"1": "circle", "2": "square", "3": "ring"}
     assert set(contract["contract"]) >= {"image", "masks", "resize", "source"}
     index = ok(function.get("/"))
@@ -61,11 +61,13 @@ def test_gzip_where_it_is_accepted_and_worth_it(function):
     assert "content-encoding" not in {**refused.headers, **small.headers}
 
 
+@pytest.mark.scripted
 def test_a_defect_of_the_contract_is_a_502(function):
     function.backend.outputs["mrcnn_mask"] = np.zeros((1, 10, 33), np.float32)
     assert "mrcnn_mask must be int8 [1, any, any, any], got float32 [1, 10, 33]" in problem(function.post(PNG), 502)
 
 
+@pytest.mark.scripted
 def test_a_model_that_is_loading_is_a_503(function):
     function.backend.available = False
     answer = function.get("/ready")
@@ -113,7 +115,7 @@ def test_one_line_of_log_a_request(function):
     assert (line["severity"], line["message"], line["status"]) == ("INFO", "POST / 200", 200)
     assert line["logging.googleapis.com/trace"] == f"projects/a-project/traces/{trace}"
     assert line["logging.googleapis.com/spanId"] == "b7ad6b7169203331"
-    assert (line["model"], line["model_version"], line["instances"]) == ("shapes", 1, 4)
+    assert ({"name": line["model"], "version": line["model_version"]}, line["instances"]) == (MODEL, 4)
     assert line["bytes_up"] == len(PNG)
     assert line["bytes_down"] > 100
     assert line["model_bytes_up"] > 300 * 400 * 3
