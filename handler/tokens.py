@@ -67,11 +67,10 @@ class Tokens:
 
 def _transport(end_s: float) -> Callable[..., Any]:
     """Return what google-auth asks the web with: bounded in time, where its own waits two minutes."""
-    import urllib3  # noqa: PLC0415
-    from google.auth.transport.urllib3 import Request  # noqa: PLC0415
+    from google.auth.transport.requests import Request  # noqa: PLC0415
 
     kind: Callable[..., Any] = Request
-    ask = kind(urllib3.PoolManager(retries=False))
+    ask = kind()
 
     def request(*arguments: Any, timeout: float = FETCH_S, **options: Any) -> Any:
         return ask(*arguments, **options, timeout=min(timeout, max(0.1, end_s - time.monotonic())))

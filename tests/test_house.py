@@ -56,7 +56,6 @@ OUTSIDE = {
     "grpc": {"channel"},
     "google.auth": {"tokens"},
     "google.oauth2": {"tokens"},
-    "urllib3": {"tokens"},
     "ssl": {"tls"},
     "PIL": {"image", "jpeg", "masks", "mold"},
     "contourpy": {"polygons"},

@@ -279,7 +279,7 @@ def test_without_a_source_the_bundle_is_made_and_uploaded(served):
     assert option(call, "update-labels").startswith(f"segment-deployed={mark[:16]}-")
     (folder / MARK).unlink()
     assert digest(folder) == mark
-    assert {"google-auth[urllib3]==2.63.0", "functions-framework==3.10.2"} <= set(
+    assert {"google-auth[requests]==2.63.0", "functions-framework==3.10.2"} <= set(
         (folder / "requirements.txt").read_text().splitlines()
     )
     write(folder.parent / "function.again", pins.slim(id_tokens=True))
