@@ -29,6 +29,7 @@ PATHS = {  # of the table, in its order; the source of each, the model it asks f
     "adapter": (OURS, "boundary"),
     "adapter, article model": (OURS, "article"),
     "adapter, article model, wrapped": (OURS, "wrapped"),
+    "adapter, float32 model": (OURS, "float32"),
     "article path": (FUNCTIONS / "article.py", "article"),
     "competent path": (FUNCTIONS / "competent.py", "boundary"),
     "TF Serving REST": (FUNCTIONS / "rest.py", "float32"),

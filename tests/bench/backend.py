@@ -46,7 +46,8 @@ class Recorded:
         return self.files[f"{spec.name}-{self.count}.pb"]
 
     def metadata(self, request, context):
-        return self.files["metadata.pb"]
+        name = protos.GetModelMetadataRequest.FromString(request).model_spec.name
+        return self.files["metadata-float32.pb" if name == "float32" else "metadata.pb"]
 
     def status(self, request, context):
         answer = protos.GetModelStatusResponse()

@@ -55,7 +55,8 @@ def main(folder):
         if count in FULL:
             answer = {"outputs": {"mrcnn_detection": detections.tolist(), "mrcnn_mask": per_class[None].tolist()}}
             save(folder / f"rest-{count}.json", json.dumps(answer).encode())
-    save(folder / "metadata.pb", metadata())
+    save(folder / "metadata.pb", metadata(protos.DT_INT8))
+    save(folder / "metadata-float32.pb", metadata(protos.DT_FLOAT))
     save(folder / "contract.json", BOUNDARY.to_json().encode())
 
 
@@ -107,16 +108,16 @@ def response(detections, masks):
     return message.SerializeToString()
 
 
-def metadata():
-    """Return a GetModelMetadataResponse: the article's signature."""
+def metadata(numbers):
+    """Return a GetModelMetadataResponse: Matterport's signature, image and masks of a DataType; int8 is the article's."""
     inputs = {
-        "input_image": (protos.DT_INT8, (-1, -1, -1, 3)),
+        "input_image": (numbers, (-1, -1, -1, 3)),
         "input_image_meta": (protos.DT_FLOAT, (-1, 12 + CLASSES)),
         "input_anchors": (protos.DT_FLOAT, (-1, -1, 4)),
     }
     outputs = {
         "mrcnn_detection": (protos.DT_FLOAT, (-1, ROWS, 6)),
-        "mrcnn_mask": (protos.DT_INT8, (-1, ROWS, MASK, MASK, CLASSES)),
+        "mrcnn_mask": (numbers, (-1, ROWS, MASK, MASK, CLASSES)),
     }
     signatures = protos.SignatureDefMap()
     definition = signatures.signature_def["serving_default"]

@@ -63,6 +63,7 @@ def masks(answer):
         ("competent path", "adapter", 0.99),
         ("adapter, article model", "adapter", 0.95),
         ("adapter, article model, wrapped", "adapter", 0.99),
+        ("adapter, float32 model", "adapter", 0.98),
         ("article path", "adapter", 0.75),  # it cuts what the cast saturated at half of the threshold
         ("TF Serving REST", "adapter", 0.98),
         ("adapter, whole decode", "adapter", 1.0),
