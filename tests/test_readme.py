@@ -12,7 +12,7 @@ from handler.options import Format, MaskEncoding, Options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/model/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "deploy/model/README.md")
 
 
 class Asked(dict):
@@ -41,6 +41,21 @@ def test_every_setting_with_its_default():
     assert set(table) == asked.names
     stated = {name: cell.strip("`") for name, cell in table.items() if cell}
     assert Config.from_environ(stated) == default
+
+
+@pytest.mark.parametrize(("column", "script"), [(2, "function"), (3, "model")])
+def test_every_knob_of_a_script_with_its_default(column, script):
+    source = (ROOT / f"deploy/gcloud/{script}.sh").read_text(encoding="utf-8")
+    options = re.search(r"^OPTIONS='(.*?)'", source, re.MULTILINE | re.DOTALL)[1].split()
+    defaults = source.split("\nusage() {")[0]
+    flags = re.search(r"^parse '.*?' .* '(.*?)' ", source, re.MULTILINE)[1].split()
+    section = (ROOT / "deploy/README.md").read_text(encoding="utf-8").split("\n## Every knob\n")[1].split("\n## ")[0]
+    cells = " ".join(row.split("|")[column] for row in section.splitlines() if row.startswith("|"))
+    assert set(re.findall(r"`(--[a-z-]+)`", cells)) == {*options, *flags}
+    for option in options:
+        default = re.search(rf"\b{option[2:].upper().replace('-', '_')}=([\w-]+)", defaults)
+        if default:
+            assert f"`{option}` {default[1]}" in cells
 
 
 def test_every_option():

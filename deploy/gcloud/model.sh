@@ -30,7 +30,7 @@ options, as --name=VALUE or --name VALUE
   --model             folder of numbered versions, as `python -m deploy.export` writes them; not needed for what is uploaded
   --model-name        the model's name, MODEL_NAME of the function [shapes]
   --stable            the version labelled stable [the highest in --model]
-  --canary            the version labelled canary [none]
+  --canary            the version labelled canary [the stable one]
   --bucket            of the models; made where it is missing [PROJECT-models]
   --caller            service account of the function, the only one that may call [segment]
   --cpu, --memory     of an instance; 4 at least with a GPU [4, 8Gi or with a GPU 16Gi]
@@ -95,17 +95,16 @@ upload() {
     fi
 }
 
-# Versions are served, and labelled, as the file says that TensorFlow Serving reads again every --poll seconds.
+# Versions are served, and labelled, as the file says that TensorFlow Serving reads again every --poll seconds; a label moves
+# once its version is loaded. Both labels always exist, so that no function asks for one that is unknown.
 config() {
-    local version label=stable
+    local version
     printf 'model_config_list {\n  config {\n    name: "%s"\n    base_path: "/models/%s"\n' "$MODEL_NAME" "$MODEL_NAME"
     printf '    model_platform: "tensorflow"\n    model_version_policy {\n      specific {\n'
     for version in "$STABLE" ${CANARY:+"$CANARY"}; do printf '        versions: %s\n' "$version"; done
     printf '      }\n    }\n'
-    for version in "$STABLE" ${CANARY:+"$CANARY"}; do
-        printf '    version_labels { key: "%s" value: %s }\n' "$label" "$version"
-        label=canary
-    done
+    printf '    version_labels { key: "stable" value: %s }\n' "$STABLE"
+    printf '    version_labels { key: "canary" value: %s }\n' "${CANARY:-$STABLE}"
     printf '  }\n}\n'
 }
 

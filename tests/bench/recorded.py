@@ -109,7 +109,7 @@ def response(detections, masks):
 
 
 def metadata(numbers):
-    """Return a GetModelMetadataResponse: Matterport's signature, image and masks of a DataType; int8 is the article's."""
+    """Return a GetModelMetadataResponse: Matterport's signature with image and masks of a DataType."""
     inputs = {
         "input_image": (numbers, (-1, -1, -1, 3)),
         "input_image_meta": (protos.DT_FLOAT, (-1, 12 + CLASSES)),

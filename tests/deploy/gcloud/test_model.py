@@ -53,7 +53,7 @@ def test_the_calls_of_a_first_deployment(cloud, model):
     labels = made[7][-2].removeprefix("--update-labels=")
     assert re.fullmatch(r"segment-deployed=model-\d+", labels)
     assert made == calls(FIRST, account=ACCOUNT, caller=CALLER, model=model, root=ROOT, args=ARGS, labels=labels)
-    assert config(cloud) == ([1], {"stable": 1})
+    assert config(cloud) == ([1], {"stable": 1, "canary": 1})
     assert (cloud.folder / "bucket/a-project-models/shapes/1/saved_model.pb").read_text() == "version 1"
 
 
@@ -79,9 +79,9 @@ def test_a_canary_its_promotion_and_its_end_move_labels_alone(cloud, model):
     assert [call[1] for call in made] == ["rsync", "rsync", "cp"]
     assert config(cloud) == ([1, 2], {"stable": 1, "canary": 2})
     assert [call[1] for call in cloud.done("model", "--stable=2")] == ["cp"]
-    assert config(cloud) == ([2], {"stable": 2})
+    assert config(cloud) == ([2], {"stable": 2, "canary": 2})
     assert [call[1] for call in cloud.done("model", "--stable=1")] == ["cp"]
-    assert config(cloud) == ([1], {"stable": 1})
+    assert config(cloud) == ([1], {"stable": 1, "canary": 1})
     assert len(cloud.state["run"]["tf-serving"]["revisions"]) == 1
 
 
