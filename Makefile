@@ -8,7 +8,7 @@ CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 .PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity setup clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo

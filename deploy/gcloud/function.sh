@@ -5,24 +5,26 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=deploy/gcloud/common.sh
 source "$ROOT/deploy/gcloud/common.sh"
+# shellcheck source=deploy/gcloud/traffic.sh
+source "$ROOT/deploy/gcloud/traffic.sh"
 
 OPTIONS='--project --region --name --model-service --model-address --model-name --model-label --cpu --memory --concurrency
 --min --max --timeout --deadline --runtime --ingress --network --subnet --api-keys-secret --api-keys-file --env --labels
---invoker --source --vpc-connector --percent --revision'
+--invoker --source --build-account --vpc-connector --percent --revision'
 NAME=segment MODEL_SERVICE=tf-serving MODEL_ADDRESS='' MODEL_NAME=shapes MODEL_LABEL=stable
-CPU=2 MEMORY=1Gi CONCURRENCY=16 MIN=0 MAX=20 TIMEOUT=60 DEADLINE=20 RUNTIME=python313
+CPU=2 MEMORY='' CONCURRENCY=16 MIN=0 MAX=20 TIMEOUT=60 DEADLINE=20 RUNTIME=python313
 INGRESS=all NETWORK=default SUBNET='' VPC_CONNECTOR='' API_KEYS_SECRET='' API_KEYS_FILE=''
-SOURCE='' PERCENT=10 REVISION='' PUBLIC='' LEGACY='' ENV=() INVOKER=()
+SOURCE='' BUILD_ACCOUNT='' PERCENT=10 REVISION='' PUBLIC='' LEGACY='' ENV=() INVOKER=()
 
 usage() {
     cat <<'END'
 usage: deploy/gcloud/function.sh [COMMAND] --project=ID --region=REGION [OPTION...]
 
 commands
-  deploy              build the bundle and deploy it; does nothing where it is deployed so already (default)
+  deploy              build the bundle, deploy it unless it is deployed so already, send it all traffic (default)
   canary              send --percent of the traffic to the model's version labelled canary; --percent=0 ends that
-  rollback            send all traffic to the revision before the serving one, or to --revision
-  delete              delete the function and its service account; the secret stays
+  rollback            send all traffic to the deployment before the serving one, or to --revision; holds until deploy
+  delete              delete the function and its service accounts; secret, images and network settings stay
 
 options, as --name=VALUE or --name VALUE
   --project           cloud project; or CLOUDSDK_CORE_PROJECT
@@ -33,20 +35,22 @@ options, as --name=VALUE or --name VALUE
   --model-name        the model's name there [shapes]
   --model-label       label of the model's version; empty for the latest [stable]
   --cpu               vCPUs of an instance, 1, 2, 4 or 8, with a worker on each [2]
-  --memory            of an instance [1Gi]
+  --memory            of an instance [1Gi, with 4 or 8 vCPUs 2Gi or 4Gi]
   --concurrency       requests at once in an instance; the workers' threads follow from it [16]
   --min, --max        instances [0, 20]
   --timeout           seconds a request may take, at least 10 more than the deadline [60]
   --deadline          seconds for what a request asks of the model: DEADLINE_S [20]
   --runtime           python311, python312 or python313 [python313]
   --ingress           all, internal or internal-and-cloud-load-balancing; callers need leave all the same [all]
-  --network, --subnet VPC that the model is reached through, by Direct VPC egress [default, its namesake]; none for none
+  --network, --subnet VPC that all calls go through, by Direct VPC egress [default, its namesake]; with none, or with Cloud
+                      NAT, an address on the internet can be called
   --api-keys-secret   secret that holds the API keys, comma-separated
-  --api-keys-file     file to make that secret from; a new version is added where they differ
+  --api-keys-file     file with the keys, to make that secret from; where they differ they are replaced
   --env               NAME=VALUE, a setting of the function (README.md, Settings); may be repeated
   --labels            KEY=VALUE,... on the service
   --invoker           who may call it: user:, group:, domain: or serviceAccount:...; may be repeated
   --source            deploy this folder of `make bundle` instead of a new one
+  --build-account     service account that builds; made, and given the role for it [NAME-build]
   --vpc-connector     Serverless VPC Access connector, with --legacy
   --percent           of the traffic, for canary [10]
   --revision          for rollback
@@ -63,6 +67,7 @@ check() {
     local pair member
     check_common
     matches --cpu "$CPU" '1|2|4|8' '1, 2, 4 or 8'
+    : "${MEMORY:=$((CPU > 2 ? CPU / 2 : 1))Gi}"
     matches --memory "$MEMORY" '[0-9]+(Mi|Gi)' 'a size, such as 1Gi'
     matches --runtime "$RUNTIME" 'python31[123]' 'python311, python312 or python313'
     matches --ingress "$INGRESS" 'all|internal|internal-and-cloud-load-balancing' 'as --help says'
@@ -73,7 +78,7 @@ check() {
     whole --deadline "$DEADLINE" 1 3590
     whole --timeout "$TIMEOUT" $((DEADLINE + 10)) 3600
     [[ -z $API_KEYS_FILE || -n $API_KEYS_SECRET ]] || fail '--api-keys-secret must name what --api-keys-file fills, got none'
-    [[ -z $API_KEYS_FILE || -s $API_KEYS_FILE ]] || fail "--api-keys-file must be a file with keys, got '$API_KEYS_FILE'"
+    [[ -z $API_KEYS_FILE ]] || check_keys
     [[ -z $VPC_CONNECTOR || -n $LEGACY ]] || fail '--legacy must go with --vpc-connector; without it --network does'
     [[ -z $SOURCE || -s $SOURCE/.segment-bundle ]] || fail "--source must be a folder of \`make bundle\`, got '$SOURCE'"
     for pair in ${ENV[@]+"${ENV[@]}"}; do
@@ -85,18 +90,32 @@ check() {
     done
 }
 
+# As handler/environ.py reads them: one line, printable, no spaces within a key. Never quoted.
+check_keys() {
+    local LC_ALL=C text key='[!-+.-~-]+'
+    [[ -f $API_KEYS_FILE ]] || fail "--api-keys-file must be a file with keys, got '$API_KEYS_FILE'"
+    text=$(cat "$API_KEYS_FILE")
+    [[ $text =~ ^\ *$key(\ *,\ *$key)*\ *$ ]] ||
+        fail "--api-keys-file must hold printable keys without spaces, comma-separated in one line, got another text in '$API_KEYS_FILE'"
+}
+
+# Set KEYS_VERSION: instances keep the version that they started with, so that a new one has to be a new deployment.
 keys() {
     [[ -n $API_KEYS_SECRET ]] || return 0
     local there secret=(--project="$PROJECT" --quiet) file=--data-file="$API_KEYS_FILE"
-    there=$(ask gcloud secrets describe "$API_KEYS_SECRET" --project="$PROJECT" '--format=value(name)')
+    ask gcloud secrets describe "$API_KEYS_SECRET" --project="$PROJECT" '--format=value(name)'
+    there=$ANSWER
     if [[ -n $API_KEYS_FILE && -z $there ]]; then
         run gcloud secrets create "$API_KEYS_SECRET" --replication-policy=automatic "$file" "${secret[@]}"
     elif [[ -n $API_KEYS_FILE ]]; then
-        ask gcloud secrets versions access latest --secret="$API_KEYS_SECRET" "${secret[@]}" | cmp -s - "$API_KEYS_FILE" ||
+        gcloud secrets versions access latest --secret="$API_KEYS_SECRET" "${secret[@]}" | cmp -s - "$API_KEYS_FILE" ||
             run gcloud secrets versions add "$API_KEYS_SECRET" "$file" "${secret[@]}"
     elif [[ -z $there && -z $DRY_RUN ]]; then
         fail "--api-keys-secret must be a secret of $PROJECT, got '$API_KEYS_SECRET'; --api-keys-file makes it from a file"
     fi
+    ask gcloud secrets versions describe latest --secret="$API_KEYS_SECRET" --project="$PROJECT" '--format=value(name)'
+    KEYS_VERSION=${ANSWER##*/}
+    : "${KEYS_VERSION:=1}"
     grant "serviceAccount:$(account "$NAME")" roles/secretmanager.secretAccessor secret "$API_KEYS_SECRET"
 }
 
@@ -104,7 +123,8 @@ keys() {
 network() {
     [[ $NETWORK != none && -z $LEGACY ]] || return 0
     local subnet=("${SUBNET:=$NETWORK}" --project="$PROJECT" --region="$REGION") compute=(gcloud compute networks subnets)
-    [[ $(ask "${compute[@]}" describe "${subnet[@]}" '--format=value(privateIpGoogleAccess)') == True ]] ||
+    ask "${compute[@]}" describe "${subnet[@]}" '--format=value(privateIpGoogleAccess)'
+    [[ $ANSWER == True ]] ||
         run "${compute[@]}" update "${subnet[@]}" --enable-private-ip-google-access --quiet
 }
 
@@ -116,7 +136,8 @@ settings() {
     if [[ -n $MODEL_ADDRESS ]]; then
         pairs+=("TF_SERVING_ADDRESS=$MODEL_ADDRESS")
     else
-        url=$(service "$MODEL_SERVICE" status.url)
+        service "$MODEL_SERVICE" status.url
+        url=$ANSWER
         if [[ -n $DRY_RUN ]]; then url=https://URL-OF-$MODEL_SERVICE; fi
         [[ $url == https://* ]] ||
             fail "--model-service must be a service of $PROJECT in $REGION, got '$MODEL_SERVICE'; deploy/gcloud/model.sh makes it"
@@ -135,11 +156,14 @@ settings() {
 }
 
 deploy() {
-    local member tokens='' apis=(run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com)
+    local member tokens='' builder=roles/run.builder apis=(run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com)
     if [[ -n $API_KEYS_SECRET ]]; then apis+=(secretmanager.googleapis.com); fi
     if [[ -n $LEGACY ]]; then apis+=(cloudfunctions.googleapis.com); elif [[ $NETWORK != none ]]; then apis+=(compute.googleapis.com); fi
     enable_services "${apis[@]}"
     ensure_account "$NAME" 'segment: the function'
+    ensure_account "${BUILD_ACCOUNT:=$NAME-build}" 'segment: builds the function'
+    if [[ -n $LEGACY ]]; then builder=roles/cloudbuild.builds.builder; fi
+    grant "serviceAccount:$(account "$BUILD_ACCOUNT")" "$builder" project
     keys
     network
     settings
@@ -148,26 +172,30 @@ deploy() {
         run make --no-print-directory -C "$ROOT" bundle ${tokens:+"$tokens"}
     fi
     upload "${SOURCE:=$ROOT/build/function}"
+    [[ -n $PUBLIC ]] || check_private
     traffic_to_latest
     for member in ${INVOKER[@]+"${INVOKER[@]}"}; do grant "$member" roles/run.invoker service "$NAME"; done
     if [[ -n $PUBLIC && -z $API_KEYS_SECRET ]]; then say 'everyone may call the function, and it asks for no API key'; fi
-    [[ -n $DRY_RUN ]] || say "$NAME answers at $(service "$NAME" status.url)"
+    service "$NAME" status.url
+    [[ -n $DRY_RUN ]] || say "$NAME answers at $ANSWER"
 }
 
 # upload BUNDLE
 upload() {
-    local command flags mark bundle=bundle
+    local command flags bundle=bundle
     flags=(--project="$PROJECT" --region="$REGION" --source="$1" --service-account="$(account "$NAME")")
+    flags+=(--build-service-account="projects/$PROJECT/serviceAccounts/$(account "$BUILD_ACCOUNT")")
     flags+=(--cpu="$CPU" --memory="$MEMORY" --concurrency="$CONCURRENCY" --timeout="${TIMEOUT}s")
     flags+=(--min-instances="$MIN" --max-instances="$MAX" --set-env-vars="$SETTINGS")
-    if [[ -n $API_KEYS_SECRET ]]; then flags+=(--set-secrets="API_KEYS=$API_KEYS_SECRET:latest"); else flags+=(--clear-secrets); fi
+    if [[ -n $API_KEYS_SECRET ]]; then flags+=(--set-secrets="API_KEYS=$API_KEYS_SECRET:$KEYS_VERSION"); else flags+=(--clear-secrets); fi
     if [[ -n $PUBLIC ]]; then flags+=(--allow-unauthenticated); else flags+=(--no-allow-unauthenticated); fi
     if [[ -n $LEGACY ]]; then
         INGRESS=${INGRESS/#internal-and-cloud-load-balancing/internal-and-gclb} INGRESS=${INGRESS/%internal/internal-only}
         command=(gcloud functions deploy "$NAME" --gen2 --trigger-http --entry-point=segment --runtime="$RUNTIME")
         flags+=(--ingress-settings="$INGRESS")
         if [[ -n $VPC_CONNECTOR ]]; then flags+=(--vpc-connector="$VPC_CONNECTOR" --egress-settings=all); fi
-        mark=$(ask gcloud functions describe "$NAME" --project="$PROJECT" --region="$REGION" '--format=value(labels.segment-deployed)')
+        ask gcloud functions describe "$NAME" --project="$PROJECT" --region="$REGION" '--format=value(labels.segment-deployed,state)'
+        if [[ $ANSWER == *$'\tACTIVE' ]]; then ANSWER=${ANSWER%$'\t'*}; else ANSWER=''; fi
     else
         command=(gcloud run deploy "$NAME" --function=segment --base-image="$RUNTIME" --cpu-boost)
         flags+=('--startup-probe=httpGet.path=/health,httpGet.port=8080,periodSeconds=1,timeoutSeconds=1,failureThreshold=60')
@@ -175,47 +203,23 @@ upload() {
         if [[ $NETWORK == none ]]; then flags+=(--clear-network); else
             flags+=(--network="$NETWORK" --subnet="$SUBNET" --vpc-egress=all-traffic)
         fi
-        mark=$(service "$NAME" metadata.labels.segment-deployed)
+        deployed "$NAME"
     fi
     if [[ -s $1/.segment-bundle ]]; then bundle=$(cut -c1-16 "$1/.segment-bundle"); fi
-    deploy_changed "$mark" "$bundle" "${command[@]}" "${flags[@]}"
-}
-
-# After a canary or a rollback a new revision takes traffic only when told to.
-traffic_to_latest() {
-    [[ -n $DRY_RUN || $(service "$NAME" 'status.traffic[0].latestRevision,status.traffic[0].percent') == $'True\t100' ]] ||
-        traffic --to-latest
-}
-
-traffic() {
-    run gcloud run services update-traffic "$NAME" --project="$PROJECT" --region="$REGION" "$@" --quiet
-}
-
-canary() {
-    local update=(gcloud run services update "$NAME" --project="$PROJECT" --region="$REGION" --quiet)
-    if ((PERCENT > 0)); then
-        run "${update[@]}" --tag=canary --no-traffic --update-env-vars=MODEL_VERSION_LABEL=canary --update-labels=segment-deployed=canary
-        traffic --to-tags="canary=$PERCENT"
-    else
-        run "${update[@]}" --update-env-vars="MODEL_VERSION_LABEL=$MODEL_LABEL" --update-labels=segment-deployed=after-canary
-        traffic --to-latest --remove-tags=canary
-    fi
-}
-
-rollback() {
-    local serving=SERVING
-    if [[ -z $REVISION ]]; then
-        serving=$(service "$NAME" 'status.traffic[0].revisionName')
-        REVISION=$(ask gcloud run revisions list --service="$NAME" --project="$PROJECT" --region="$REGION" \
-            '--sort-by=~metadata.creationTimestamp' '--format=value(metadata.name)' | sed -n "/^$serving\$/{n;p;}")
-        if [[ -n $DRY_RUN ]]; then REVISION='REVISION-BEFORE'; fi
-        [[ -n $REVISION ]] || fail "$NAME must have a revision before '$serving' to roll back to, got none"
-    fi
-    traffic --to-revisions="$REVISION=100"
+    deploy_changed "$ANSWER" "$bundle" "${command[@]}" "${flags[@]}"
 }
 
 delete() {
-    delete_both
+    if [[ -n $LEGACY ]]; then
+        ask gcloud functions describe "$NAME" --project="$PROJECT" --region="$REGION" '--format=value(name)'
+        if [[ -n $DRY_RUN || -n $ANSWER ]]; then
+            run gcloud functions delete "$NAME" --project="$PROJECT" --region="$REGION" --quiet
+        fi
+    else
+        delete_service
+    fi
+    delete_account "$NAME"
+    delete_account "${BUILD_ACCOUNT:=$NAME-build}"
 }
 
 parse 'deploy canary rollback delete' "${OPTIONS//$'\n'/ }" '--public --legacy --dry-run' "$@"

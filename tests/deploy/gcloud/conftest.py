@@ -34,7 +34,7 @@ class Cloud:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
             [str(SCRIPTS / f"{script}.sh"), *arguments, *where],
-            env={**inherited, "PATH": path, "GCLOUD_STATE": str(self.folder), **variables},
+            env={**inherited, "PATH": path, "GCLOUD_STATE": str(self.folder), "SEGMENT_RETRY_S": "0", **variables},
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -65,6 +65,16 @@ class Cloud:
     @property
     def state(self):
         return json.loads((self.folder / "cloud.json").read_text())
+
+    def change(self, **things):
+        """Change what there is behind the scripts' back."""
+        (self.folder / "cloud.json").write_text(json.dumps({**self.state, **things}, sort_keys=True))
+
+    def serving(self, name="segment"):
+        """Return the rows of revision, percent, tag that have traffic."""
+        service = self.state["run"][name]
+        latest = next(one[0] for one in reversed(service["revisions"]) if one[2] == "True")
+        return [[latest if to == "LATEST" else to, share, tag] for to, share, tag in service["traffic"] if share]
 
     def snapshot(self):
         files = [

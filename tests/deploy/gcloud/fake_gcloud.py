@@ -19,7 +19,7 @@ FLAGS = {
         line.split("\t") for line in Path(__file__).with_name("flags.tsv").read_text().splitlines() if line[0] != "#"
     )
 }
-WIDE = {"--project", "--quiet", "--format", "--filter", "--flatten", "--sort-by"}
+WIDE = {"--project", "--quiet", "--format", "--flatten"}
 READS = {"describe", "list", "get-iam-policy", "access", "ls", "cat"}
 CONTENTS = {"storage cat", "secrets versions access"}
 
@@ -73,14 +73,19 @@ def answer(cloud, command, words, options):
 
 def policy(cloud, target, verb, options):
     bindings = cloud["policies"].setdefault(target, [])
-    if verb == "add-iam-policy-binding":
-        kind, member = options["member"].split(":", 1)
-        if kind == "serviceAccount" and member not in cloud["accounts"]:
-            sys.exit(f"ERROR: Service account {member} does not exist.")
-        bindings.append([options["member"], options["role"]])
-        return ""
-    member, role = re.fullmatch(r"bindings.members='(.*)' AND bindings.role='(.*)'", options["filter"]).groups()
-    return role if [member, role] in bindings else ""
+    if verb == "get-iam-policy":
+        assert options["flatten"] == "bindings[].members"
+        assert options["format"] == "value(bindings.role,bindings.members)"
+        return "\n".join(f"{role}\t{member}" for member, role in bindings)
+    kind, member = options["member"].split(":", 1)
+    if kind == "serviceAccount" and member not in cloud["accounts"]:
+        sys.exit(f"ERROR: Service account {member} does not exist.")
+    if cloud.state.get("unknown_for"):  # how many more times an account that is there is not known yet
+        cloud.state["unknown_for"] -= 1
+        cloud.save()
+        sys.exit(f"ERROR: Service account {member} does not exist.")
+    bindings.append([options["member"], options["role"]])
+    return ""
 
 
 def do_projects(cloud, _, words, __):
@@ -114,6 +119,8 @@ def do_secrets(cloud, verb, words, options):
 
 def do_secrets_versions(cloud, verb, words, options):
     name = words[0] if verb == "add" else options["secret"]
+    if verb == "describe":
+        return f"projects/1/secrets/{name}/versions/{cloud['secrets'][name]}" if name in cloud["secrets"] else None
     if verb == "add":
         cloud["secrets"][name] += 1
         shutil.copyfile(options["data-file"], STATE / "secrets" / f"{name}-{cloud['secrets'][name]}")
@@ -156,66 +163,105 @@ def do_compute_networks_subnets(cloud, verb, words, _):
 
 
 def do_run(cloud, _, words, options):
-    return deployed(cloud, words[0], options, options["update-labels"])
+    return deployed(cloud, words[0], options)
 
 
 def do_functions(cloud, verb, words, options):
-    if verb == "describe":
-        found = cloud["run"].get(words[0])
-        return found["labels"].get("segment-deployed", "") if found else None
-    return deployed(cloud, words[0], options, options["update-labels"])
+    if verb == "deploy":
+        cloud["functions"][words[0]] = True
+        return deployed(cloud, words[0], options)
+    service = cloud["run"].get(words[0])
+    if words[0] not in cloud["functions"]:
+        return None
+    if verb == "delete":
+        del cloud["functions"][words[0]], cloud["run"][words[0]]
+        return ""
+    mark = service["labels"].get("segment-deployed", "")
+    return {"value(name)": words[0], "value(labels.segment-deployed,state)": f"{mark}\tACTIVE"}[options["format"]]
 
 
-def deployed(cloud, name, options, labels):
-    service = cloud["run"].setdefault(name, {"labels": {}, "revisions": [], "serving": None, "latest": True})
-    service["labels"].update(pairs(labels))
+def deployed(cloud, name, options):
+    service = cloud["run"].setdefault(name, {"labels": {}, "revisions": [], "traffic": [["LATEST", 100, ""]]})
     service["env"] = pairs(options.get("set-env-vars", ""))
-    service["public"] = "allow-unauthenticated" in options
-    return revision(service, name)
+    if "allow-unauthenticated" in options:
+        policy(cloud, f"run services {name}", "add-iam-policy-binding", {"member": "user:allUsers", "role": "r"})
+    return revision(cloud, service, name, options)
 
 
-def revision(service, name, traffic=True):
-    service["revisions"].append(f"{name}-{len(service['revisions']) + 1:05}")
-    if service["latest"] and traffic:
-        service["serving"] = service["revisions"][-1]
+def revision(cloud, service, name, options):
+    """Make a revision, which becomes ready unless the test says otherwise; labels change in the same breath."""
+    service["labels"].update(pairs(options["update-labels"]))
+    service["args"] = options.get("args", service.get("args", ""))
+    made = [f"{name}-{len(service['revisions']) + 1:05}", service["labels"]["segment-deployed"], "True"]
+    if cloud.state.pop("fails", None):
+        made[2] = "False"
+    before = next((one[0] for one in reversed(service["revisions"]) if one[2] == "True"), None)
+    service["revisions"].append(made)
+    if "no-traffic" in options:
+        service["traffic"] = [[before if to == "LATEST" else to, share, tag] for to, share, tag in service["traffic"]]
+    if "tag" in options:
+        service["traffic"].append([made[0], 0, options["tag"]])
+    if made[2] == "False":
+        cloud.save()
+        sys.exit(f"ERROR: Revision {made[0]} is not ready and cannot serve traffic.")
     return ""
 
 
 def do_run_services(cloud, verb, words, options):
+    if verb == "list":
+        name = options["filter"].removeprefix("metadata.name=")
+        return "\n".join([*(one for one in cloud["run"] if one == name), *cloud.state.get("elsewhere", [])])
     service = cloud["run"].get(words[0])
     if service is None:
         return None
     if verb == "delete":
         del cloud["run"][words[0]]
     elif verb == "update":
-        service["labels"].update(pairs(options["update-labels"]))
-        service["env"].update(pairs(options["update-env-vars"]))
-        service["latest"] = service["latest"] and "no-traffic" not in options
-        return revision(service, words[0], "no-traffic" not in options)
+        service.setdefault("env", {}).update(pairs(options.get("update-env-vars", "")))
+        return revision(cloud, service, words[0], options)
     elif verb == "update-traffic":
-        if "to-latest" in options:
-            service.update(serving=service["revisions"][-1], latest=True)
-        elif "to-revisions" in options:
-            service.update(serving=options["to-revisions"].removesuffix("=100"), latest=False)
-        else:
-            service["split"] = options["to-tags"]
+        service["traffic"] = shared(service["traffic"], options)
     return described(service, words[0], options.get("format", ""))
 
 
+def shared(traffic, options):
+    """Return rows of revision, percent and tag as Cloud Run has them after update-traffic."""
+    tags = [[to, 0, tag] for to, _, tag in traffic if tag and tag != options.get("remove-tags")]
+    if "to-latest" in options:
+        return [["LATEST", 100, ""], *tags]
+    if "to-revisions" in options:
+        return [[options["to-revisions"].removesuffix("=100"), 100, ""], *tags]
+    if "to-tags" in options:
+        tag, share = options["to-tags"].split("=")
+        rest = [row for row in traffic if row[2] != tag]
+        assert len(rest) == 1  # what would be shared out among several is not modelled
+        return [[rest[0][0], 100 - int(share), ""], *([to, int(share), one] for to, _, one in traffic if one == tag)]
+    return [row for row in traffic if row[2] != options["remove-tags"]]
+
+
 def described(service, name, field):
+    created = service["revisions"][-1][0]
+    ready = next((one[0] for one in reversed(service["revisions"]) if one[2] == "True"), "")
+    mark = service["labels"].get("segment-deployed", "")
+    shares = [[ready if to == "LATEST" else to, share, tag] for to, share, tag in service["traffic"]]
     values = {
-        "value(status.url)": f"https://{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.a.run.app",
-        "value(metadata.name)": name,
-        "value(metadata.labels.segment-deployed)": service["labels"].get("segment-deployed", ""),
-        "value(status.traffic[0].latestRevision,status.traffic[0].percent)": f"{service['latest'] or ''}\t100",
-        "value(status.traffic[0].revisionName)": service["serving"],
+        "status.url": f"https://{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.a.run.app",
+        "metadata.name": name,
+        "metadata.labels.segment-deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName": (
+            f"{mark}\t{created}\t{ready}"
+        ),
+        "status.latestReadyRevisionName": ready,
+        "status.traffic.revisionName,status.traffic.percent,status.traffic.tag": "\n".join(
+            f"{to}\t{share or ''}\t{tag}" for to, share, tag in shares
+        ),
+        "spec.template.spec.containers[0].args.list()": service["args"],
         "": "",
     }
-    return values[field]
+    return values[field[len("value(") : -1]]
 
 
 def do_run_revisions(cloud, _, __, options):
-    return "\n".join(reversed(cloud["run"][options["service"]]["revisions"]))
+    return "\n".join("\t".join(one) for one in reversed(cloud["run"][options["service"]]["revisions"]))
 
 
 def main(arguments):

@@ -10,13 +10,14 @@ import pytest
 from deploy.bundle import pins
 from deploy.bundle.__main__ import MARK, digest, write
 from handler.config import Config
-from tests.deploy.gcloud.conftest import ROOT, WHERE, calls
+from tests.deploy.gcloud.conftest import ROOT, calls
 from tests.deploy.gcloud.fake_gcloud import pairs
 from tests.test_readme import Asked
 
 ACCOUNT = "segment@a-project.iam.gserviceaccount.com"
+BUILDER = "segment-build@a-project.iam.gserviceaccount.com"
 FRAMEWORK = {"WORKERS", "THREADS"}
-SECRET = "a key with spaces,another"
+SECRET = "first-key-0123, another-key"
 
 
 @pytest.fixture
@@ -46,18 +47,23 @@ def deployment(made):
 FIRST = """
 services enable cloudbuild.googleapis.com artifactregistry.googleapis.com secretmanager.googleapis.com
     compute.googleapis.com {project} --quiet
+iam service-accounts create segment-build '--display-name=segment: builds the function' {project} --quiet
+projects add-iam-policy-binding a-project --member=serviceAccount:{builder} --role=roles/run.builder --condition=None
+    --format=none --quiet
 secrets create segment-keys --replication-policy=automatic '--data-file={keys}' {project} --quiet
 secrets add-iam-policy-binding segment-keys {project} --member=serviceAccount:{account}
-    --role=roles/secretmanager.secretAccessor --quiet
+    --role=roles/secretmanager.secretAccessor --format=none --quiet
 compute networks subnets update default {project} {region} --enable-private-ip-google-access --quiet
 run deploy segment --function=segment --base-image=python313 --cpu-boost {project} {region}
-    '--source={bundle}' --service-account={account} --cpu=2 --memory=1Gi --concurrency=16 --timeout=60s
-    --min-instances=0 --max-instances=20 '--set-env-vars=^|^{settings}' --set-secrets=API_KEYS=segment-keys:latest
+    '--source={bundle}' --service-account={account}
+    --build-service-account=projects/a-project/serviceAccounts/{builder} --cpu=2 --memory=1Gi --concurrency=16
+    --timeout=60s
+    --min-instances=0 --max-instances=20 '--set-env-vars=^|^{settings}' --set-secrets=API_KEYS=segment-keys:1
     --no-allow-unauthenticated
     --startup-probe=httpGet.path=/health,httpGet.port=8080,periodSeconds=1,timeoutSeconds=1,failureThreshold=60
     --ingress=all --network=default --subnet=default --vpc-egress=all-traffic --update-labels={labels} --quiet
 run services add-iam-policy-binding segment {project} {region} --member=user:someone@example.com
-    --role=roles/run.invoker --quiet
+    --role=roles/run.invoker --format=none --quiet
 """
 
 
@@ -75,7 +81,9 @@ def test_the_calls_of_a_first_deployment(served, bundle, keys):
         "|CLASS_NAMES=red car,blue car"
     )
     assert re.fullmatch(r"https://tf-serving-\w+\.a\.run\.app", url)
-    assert made == calls(FIRST, keys=keys, bundle=bundle, account=ACCOUNT, settings=settings, labels=labels)
+    assert made == calls(
+        FIRST, keys=keys, bundle=bundle, account=ACCOUNT, builder=BUILDER, settings=settings, labels=labels
+    )
 
 
 def test_a_second_run_changes_nothing(served, bundle, keys):
@@ -87,18 +95,44 @@ def test_a_second_run_changes_nothing(served, bundle, keys):
     assert served.snapshot() == before
 
 
-@pytest.mark.parametrize("changed", ["bundle", "setting", "keys"])
+@pytest.mark.parametrize("changed", ["bundle", "setting", "labels", "keys"])
 def test_what_changed_is_deployed(served, bundle, keys, changed):
     arguments = ["--source", str(bundle), "--api-keys-secret=segment-keys", "--api-keys-file", str(keys)]
     served.done("function", *arguments)
     if changed == "bundle":
         (bundle / ".segment-bundle").write_text("fedcba9876543210" * 4)
     elif changed == "keys":
-        keys.write_text("another key")
+        keys.write_text("a-new-key")
     else:
-        arguments.append("--deadline=30")
-    (call,) = served.done("function", *arguments)
-    assert call[:3] == (["secrets", "versions", "add"] if changed == "keys" else ["run", "deploy", "segment"])
+        arguments.append({"setting": "--deadline=30", "labels": "--labels=team=vision"}[changed])
+    *before, call = served.done("function", *arguments)
+    assert [one[:3] for one in before] == ([["secrets", "versions", "add"]] if changed == "keys" else [])
+    assert call[:3] == ["run", "deploy", "segment"]  # with new keys, too: instances keep those they started with
+    assert option(call, "set-secrets") == f"API_KEYS=segment-keys:{2 if changed == 'keys' else 1}"
+
+
+def test_a_deployment_that_failed_is_not_taken_for_done(served, bundle):
+    served.change(fails=True)
+    assert served.run("function", "--source", str(bundle)).returncode == 1
+    made = served.done("function", "--source", str(bundle))
+    assert [call[:3] for call in made] == [["run", "deploy", "segment"]]
+    assert served.done("function", "--source", str(bundle)) == []
+
+
+def test_what_gcloud_cannot_tell_is_not_taken_for_missing(served, bundle):
+    (served.folder / "bin/gcloud").rename(served.folder / "bin/real")
+    program = served.folder / "bin/gcloud"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *service-accounts\\ describe*) echo "ERROR: the network is down" >&2; exit 1;; esac\n'
+        f'exec "{served.folder}/bin/real" "$@"\n'
+    )
+    program.chmod(0o755)
+    finished = served.run("function", "--source", str(bundle))
+    assert finished.returncode == 2
+    assert re.search(
+        r"gcloud iam service-accounts describe .* must answer, got: ERROR: the network is down", finished.stderr
+    )
+    assert "segment" not in served.state["run"]
 
 
 def test_secrets_are_in_no_call_and_nothing_that_is_printed(served, bundle, keys):
@@ -106,8 +140,8 @@ def test_secrets_are_in_no_call_and_nothing_that_is_printed(served, bundle, keys
     finished = served.run("function", *arguments)
     assert finished.returncode == 0
     for text in (finished.stdout, finished.stderr, str(served.calls()), str(served.state)):
-        assert "a key" not in text
-        assert "another" not in text
+        assert "first-key" not in text
+        assert "another-key" not in text
     assert (served.folder / "secrets/segment-keys-1").read_text() == SECRET
 
 
@@ -133,12 +167,33 @@ def test_a_timeout_within_the_deadline_is_refused(served, bundle):
 
 
 def test_nothing_is_public_unless_that_is_asked_for(served, bundle):
-    served.done("function", "--source", str(bundle))
-    assert not served.state["run"]["segment"]["public"]
-    assert "run services segment" not in served.state["policies"]
+    call = deployment(served.done("function", "--source", str(bundle)))
+    assert "--no-allow-unauthenticated" in call
+    assert not served.state["policies"].get("run services segment")
     finished = served.run("function", "--source", str(bundle), "--public")
-    assert served.state["run"]["segment"]["public"]
+    assert served.state["policies"]["run services segment"][0][0] == "user:allUsers"
     assert "everyone may call the function, and it asks for no API key" in finished.stderr
+    finished = served.run("function", "--source", str(bundle))
+    assert finished.returncode == 2  # gcloud only warns where it could not close the service
+    assert "segment must be private, got a policy that lets everyone in" in finished.stderr
+
+
+@pytest.mark.parametrize("text", ["", "\n", " ", "one\ntwo\n", "one,,two", "one,", "a key", "k\u00e9y"])
+def test_keys_that_the_function_would_refuse_or_take_for_none(served, bundle, keys, text):
+    keys.write_text(text)
+    said = served.refused(
+        "function", f"--source={bundle}", "--public", "--api-keys-secret=k", f"--api-keys-file={keys}"
+    )
+    assert "--api-keys-file must hold printable keys without spaces, comma-separated in one line" in said
+    assert "k\u00e9y" not in said
+
+
+@pytest.mark.parametrize("text", ["one", "one\n", " one , two ", "a-b_c.d!~,+x"])
+def test_keys_that_the_function_takes(served, bundle, keys, text):
+    keys.write_text(text)
+    served.done("function", f"--source={bundle}", "--api-keys-secret=k", f"--api-keys-file={keys}")
+    stored = (served.folder / "secrets/k-1").read_text()
+    assert len(Config.from_environ({"API_KEYS": stored}).api_keys) == 1 + text.count(",")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +209,7 @@ def test_nothing_is_public_unless_that_is_asked_for(served, bundle):
         (["--invoker=allUsers"], "--invoker must be user:, group:, domain: or serviceAccount:..., got 'allUsers'"),
         (["--source=/"], "--source must be a folder of `make bundle`, got '/'"),
         (["--vpc-connector=c"], "--legacy must go with --vpc-connector"),
+        (["--concurrency=08"], "--concurrency must be a whole number from 1 to 1000, got '08'"),
         (["--runtime=python39"], "--runtime must be python311, python312 or python313, got 'python39'"),
     ],
 )
@@ -198,56 +254,70 @@ def test_the_older_way(served, bundle):
 
 
 CANARY = """
-run services update segment {project} {region} --quiet --tag=canary --no-traffic
-    --update-env-vars=MODEL_VERSION_LABEL=canary --update-labels=segment-deployed=canary
+run services update segment {project} {region} --tag=canary --no-traffic
+    --update-env-vars=MODEL_VERSION_LABEL=canary --update-labels=segment-deployed=canary --quiet
 run services update-traffic segment {project} {region} --to-tags=canary=25 --quiet
 """
 
 
-def test_a_canary_and_its_end(served, bundle):
+def test_a_canary_its_growth_and_its_end(served, bundle):
     served.done("function", "--source", str(bundle))
     assert served.done("function", "canary", "--percent=25") == calls(CANARY)
-    assert served.state["run"]["segment"]["serving"] == "segment-00001"
+    assert served.state["run"]["segment"]["env"]["MODEL_VERSION_LABEL"] == "canary"
+    assert served.serving() == [["segment-00001", 75, ""], ["segment-00002", 25, "canary"]]
+    served.done("function", "canary", "--percent=50")
+    assert served.serving() == [["segment-00001", 50, ""], ["segment-00002", 50, "canary"]]
     served.done("function", "canary", "--percent=0")
-    service = served.state["run"]["segment"]
-    assert (service["env"]["MODEL_VERSION_LABEL"], service["serving"]) == ("stable", "segment-00003")
+    assert served.serving() == [["segment-00001", 100, ""]]
 
 
-def test_a_deployment_after_a_canary_takes_the_traffic(served, bundle):
+def test_a_deployment_after_a_canary_takes_the_traffic_and_ends_it(served, bundle):
     served.done("function", "--source", str(bundle))
     served.done("function", "canary")
     made = served.done("function", "--source", str(bundle))
-    assert [call[:3] for call in made] == [["run", "deploy", "segment"], ["run", "services", "update-traffic"]]
-    assert "--to-latest" in made[1]
+    assert [call[:3] for call in made] == [["run", "deploy", "segment"], *[["run", "services", "update-traffic"]] * 2]
+    assert served.serving() == [["segment-00003", 100, ""]]
+    assert served.state["run"]["segment"]["env"]["MODEL_VERSION_LABEL"] == "stable"
+    assert served.done("function", "--source", str(bundle)) == []
+
+
+ROLLBACK = """
+run services update-traffic segment {project} {region} --to-revisions=segment-00001=100 --remove-tags=canary --quiet
+"""
 
 
 def test_rolling_back(served, bundle):
     served.done("function", "--source", str(bundle))
     finished = served.run("function", "rollback")
     assert finished.returncode == 2
-    assert "segment must have a revision before 'segment-00001' to roll back to, got none" in finished.stderr
+    assert "segment must have a deployment before 'segment-00001' to roll back to, got none" in finished.stderr
+    served.change(fails=True)
+    served.run("function", "--source", str(bundle), "--max=4")
+    served.done("function", "canary")
     served.done("function", "--source", str(bundle), "--max=5")
-    (call,) = served.done("function", "rollback")
-    assert call == [
-        "run",
-        "services",
-        "update-traffic",
-        "segment",
-        *WHERE,
-        "--to-revisions=segment-00001=100",
-        "--quiet",
-    ]
-    served.done("function", "rollback", "--revision=segment-00002")
-    assert served.state["run"]["segment"]["serving"] == "segment-00002"
+    served.done("function", "canary")
+    made = served.done("function", "rollback")  # past a canary, and past what never became ready
+    assert made == calls(ROLLBACK)
+    finished = served.run("function", "canary")
+    assert finished.returncode == 2  # it would be a canary of what was rolled back
+    assert "segment must serve its latest revision before a canary of it, got 'segment-00001'" in finished.stderr
+    served.done("function", "rollback", "--revision=segment-00004")
+    assert served.serving() == [["segment-00004", 100, ""]]
 
 
 def test_tear_down(served, bundle, keys):
     served.done("function", f"--source={bundle}", "--api-keys-secret=k", f"--api-keys-file={keys}")
     served.done("function", "delete")
     assert set(served.state["run"]) == {"tf-serving"}
-    assert ACCOUNT not in served.state["accounts"]
+    assert not {ACCOUNT, BUILDER} & set(served.state["accounts"])
     assert "k" in served.state["secrets"]
     assert served.done("function", "delete") == []
+
+
+def test_tear_down_of_the_older_way(served, bundle):
+    served.done("function", f"--source={bundle}", "--legacy")
+    assert served.done("function", "delete", "--legacy")[0][:3] == ["functions", "delete", "segment"]
+    assert "segment" not in served.state["run"]
 
 
 def test_a_dry_run_prints_the_very_calls_and_makes_none(cloud, bundle, keys):
@@ -259,7 +329,7 @@ def test_a_dry_run_prints_the_very_calls_and_makes_none(cloud, bundle, keys):
     assert printed.returncode == 0
     assert cloud.calls() == []
     assert [shlex.split(line)[1:] for line in printed.stdout.splitlines()] == cloud.done("function", *arguments)
-    settings = pairs(cloud.state and option(deployment(cloud.calls()), "set-env-vars"))
+    settings = pairs(option(deployment(cloud.calls()), "set-env-vars"))
     assert settings["CLASS_NAMES"] == 'it\'s a "b" $HOME,c'
 
 

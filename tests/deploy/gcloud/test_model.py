@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -11,16 +12,7 @@ from tests.deploy.gcloud.conftest import ROOT, calls
 
 ACCOUNT = "tf-serving@a-project.iam.gserviceaccount.com"
 CALLER = "segment@a-project.iam.gserviceaccount.com"
-KNOWN_TO_THE_REAL_ONE = {"model_config_file_poll_wait_seconds", "allow_version_labels_for_unavailable_models"}
-
-
-def config(cloud):
-    text = (cloud.folder / "bucket/a-project-models/tf-serving.config").read_text()
-    (one,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
-    assert (one.name, one.base_path) == ("shapes", "/models/shapes")
-    return list(one.model_version_policy.specific.versions), dict(one.version_labels)
-
-
+KNOWN_TO_THE_REAL_ONE = {"allow_version_labels_for_unavailable_models"}
 FIRST = """
 services enable run.googleapis.com storage.googleapis.com {project} --quiet
 iam service-accounts create tf-serving '--display-name=segment: TensorFlow Serving' {project} --quiet
@@ -28,31 +20,43 @@ iam service-accounts create segment '--display-name=segment: the function' {proj
 storage buckets create gs://a-project-models {project} --location=europe-west4 --uniform-bucket-level-access
     --public-access-prevention --quiet
 storage buckets add-iam-policy-binding gs://a-project-models --member=serviceAccount:{account}
-    --role=roles/storage.objectViewer --quiet
+    --role=roles/storage.objectViewer --format=none --quiet
 storage rsync --recursive --checksums-only '{model}/1' gs://a-project-models/shapes/1 --quiet
-storage cp {root}/build/gcloud/tf-serving.config gs://a-project-models/tf-serving.config --quiet
+storage cp {root}/build/gcloud/{config} gs://a-project-models/{config} --quiet
 run deploy tf-serving --image=docker.io/tensorflow/serving:2.21.0 --command=tensorflow_model_server --args={args}
     {project} {region} --service-account={account} --execution-environment=gen2 --port=8500 --use-http2
     --add-volume=name=models,type=cloud-storage,bucket=a-project-models,readonly=true
     --add-volume-mount=volume=models,mount-path=/models --cpu=4 --memory=8Gi --concurrency=8 --timeout=60s --cpu-boost
     --min-instances=0 --max-instances=5 --ingress=internal --no-allow-unauthenticated
-    --startup-probe=grpc.port=8500,periodSeconds=5,timeoutSeconds=4,failureThreshold=60
+    --startup-probe=grpc.port=8500,periodSeconds=5,timeoutSeconds=4,failureThreshold=48 --gpu=0
     --update-labels={labels} --quiet
 run services add-iam-policy-binding tf-serving {project} {region} --member=serviceAccount:{caller}
-    --role=roles/run.invoker --quiet
+    --role=roles/run.invoker --format=none --quiet
 """
 ARGS = (
-    "--port=8500,--model_config_file=/models/tf-serving.config,--model_config_file_poll_wait_seconds=60,"
-    "--allow_version_labels_for_unavailable_models=true,--enable_grpc_healthcheck_service=true,"
-    "--enable_serialization_as_tensor_content=true"
+    "--port=8500,--model_config_file=/models/{config},--allow_version_labels_for_unavailable_models=true,"
+    "--enable_grpc_healthcheck_service=true,--enable_serialization_as_tensor_content=true"
 )
+
+
+def config(cloud):
+    """Return versions and labels of the configuration that the deployed service reads."""
+    args = dict(flag.removeprefix("--").split("=", 1) for flag in cloud.state["run"]["tf-serving"]["args"].split(","))
+    text = (cloud.folder / "bucket/a-project-models" / Path(args["model_config_file"]).name).read_text()
+    (one,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert (one.name, one.base_path) == ("shapes", "/models/shapes")
+    assert set(one.version_labels.values()) <= set(one.model_version_policy.specific.versions)
+    return list(one.model_version_policy.specific.versions), dict(one.version_labels)
 
 
 def test_the_calls_of_a_first_deployment(cloud, model):
     made = cloud.done("model", "--model", str(model), "--stable=1")
     labels = made[7][-2].removeprefix("--update-labels=")
     assert re.fullmatch(r"segment-deployed=model-\d+", labels)
-    assert made == calls(FIRST, account=ACCOUNT, caller=CALLER, model=model, root=ROOT, args=ARGS, labels=labels)
+    file = Path(made[6][2]).name
+    assert re.fullmatch(r"tf-serving-\d+\.config", file)
+    names = {"account": ACCOUNT, "caller": CALLER, "model": model, "root": ROOT, "labels": labels, "config": file}
+    assert made == calls(FIRST, args=ARGS.format(config=file), **names)
     assert config(cloud) == ([1], {"stable": 1, "canary": 1})
     assert (cloud.folder / "bucket/a-project-models/shapes/1/saved_model.pb").read_text() == "version 1"
 
@@ -60,7 +64,16 @@ def test_the_calls_of_a_first_deployment(cloud, model):
 def test_only_the_function_may_call_it(cloud, model):
     cloud.done("model", "--model", str(model))
     assert cloud.state["policies"]["run services tf-serving"] == [[f"serviceAccount:{CALLER}", "roles/run.invoker"]]
-    assert not cloud.state["run"]["tf-serving"]["public"]
+
+
+def test_a_service_that_is_open_all_the_same_is_told(cloud, model):
+    cloud.done("model", "--model", str(model))
+    policies = cloud.state["policies"]
+    policies["run services tf-serving"].append(["allUsers", "roles/run.invoker"])
+    cloud.change(policies=policies)
+    finished = cloud.run("model", "--model", str(model))
+    assert finished.returncode == 2
+    assert "tf-serving must be private, got a policy that lets everyone in:\nroles/run.invoker" in finished.stderr
 
 
 def test_a_second_run_changes_nothing(cloud, model):
@@ -73,16 +86,53 @@ def test_a_second_run_changes_nothing(cloud, model):
     assert cloud.snapshot() == before
 
 
-def test_a_canary_its_promotion_and_its_end_move_labels_alone(cloud, model):
-    cloud.done("model", "--model", str(model), "--stable=1")
-    made = cloud.done("model", "--model", str(model), "--stable=1", "--canary=2")
-    assert [call[1] for call in made] == ["rsync", "rsync", "cp"]
+def test_a_run_after_one_that_failed_goes_on(cloud, model):
+    cloud.change(unknown_for=3, fails=True)
+    finished = cloud.run("model", "--model", str(model))
+    assert finished.returncode == 1  # that of gcloud, whose revision did not become ready
+    made = cloud.done("model", "--model", str(model))
+    assert [call[:2] for call in made] == [["storage", "rsync"], ["run", "deploy"], ["run", "services"]]
+    assert cloud.serving("tf-serving") == [["tf-serving-00002", 100, ""]]
+
+
+def test_an_account_that_stays_unknown_is_told(cloud, model):
+    cloud.change(unknown_for=99)
+    finished = cloud.run("model", "--model", str(model))
+    assert finished.returncode == 2
+    assert (
+        f"serviceAccount:{ACCOUNT} must be given roles/storage.objectViewer, got a refusal 6 times" in finished.stderr
+    )
+
+
+def test_a_canary_its_promotion_and_the_way_back_are_labels(cloud, model):
+    cloud.done("model", "--model", str(model), "--stable=1", "--gpu=nvidia-l4", "--min=1")
+    made = cloud.done("model", "label", "--model", str(model), "--stable=1", "--canary=2")
+    assert [call[1] for call in made] == ["rsync", "rsync", "cp", "services"]
+    (update,) = [call for call in made if call[1] == "services"]
+    assert {word.split("=")[0] for word in update if word.startswith("--")} == {
+        *("--project", "--region", "--args", "--update-labels", "--quiet")  # so that GPU and instances stay
+    }
     assert config(cloud) == ([1, 2], {"stable": 1, "canary": 2})
-    assert [call[1] for call in cloud.done("model", "--stable=2")] == ["cp"]
+    assert cloud.done("model", "label", "--stable=1", "--canary=2") == []
+    cloud.done("model", "label", "--stable=2")
     assert config(cloud) == ([2], {"stable": 2, "canary": 2})
-    assert [call[1] for call in cloud.done("model", "--stable=1")] == ["cp"]
+    assert [call[1] for call in cloud.done("model", "label", "--stable=1")] == ["services"]
     assert config(cloud) == ([1], {"stable": 1, "canary": 1})
-    assert len(cloud.state["run"]["tf-serving"]["revisions"]) == 1
+
+
+def test_versions_that_do_not_load_take_no_traffic(cloud, model):
+    cloud.done("model", "--model", str(model), "--stable=1")
+    cloud.change(fails=True)
+    assert cloud.run("model", "label", "--model", str(model), "--stable=2").returncode == 1
+    assert cloud.serving("tf-serving") == [["tf-serving-00001", 100, ""]]
+    cloud.done("model", "label", "--stable=2")
+    assert cloud.serving("tf-serving") == [["tf-serving-00003", 100, ""]]
+
+
+def test_labels_need_a_service(cloud):
+    finished = cloud.run("model", "label", "--stable=1")
+    assert finished.returncode == 2
+    assert "--name must be a service of a-project in europe-west4, got 'tf-serving'; deploy it first" in finished.stderr
 
 
 def test_another_size_is_deployed(cloud, model):
@@ -132,7 +182,10 @@ def test_a_dry_run_prints_the_very_calls_and_makes_none(cloud, model):
 
 def test_tear_down(cloud, model):
     cloud.done("model", "--model", str(model))
-    assert [call[:2] for call in cloud.done("model", "delete")] == [["run", "services"], ["iam", "service-accounts"]]
+    cloud.change(elsewhere=["tf-serving"])
+    assert [call[:2] for call in cloud.done("model", "delete")] == [["run", "services"]]
+    cloud.change(elsewhere=[])
+    assert [call[:2] for call in cloud.done("model", "delete")] == [["iam", "service-accounts"]]
     assert "run" not in cloud.state
     assert ACCOUNT not in cloud.state["accounts"]
     assert (cloud.folder / "bucket/a-project-models/shapes/2/saved_model.pb").exists()

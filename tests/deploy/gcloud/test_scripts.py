@@ -50,7 +50,7 @@ def test_help_names_every_option_and_command(cloud, script):
         (["--cpu"], "--cpu must have a value, got none"),
         (["--cpu=3"], "--cpu must be 1, 2, 4 or 8, got '3'"),
         (["--memory=lots"], "--memory must be a size"),
-        (["--name=Segment"], "--name must be 6 to 30 lower-case letters"),
+        (["--name=Segment"], "--name must be 6 to 23 lower-case letters"),
         (["--labels=Team=A"], "--labels must be KEY=VALUE,... in lower case, got 'Team=A'"),
         (["--min=3", "--max=2"], "--min must be a whole number from 0 to 2, got '3'"),
         (["--max=0"], "--max must be a whole number from 1"),
