@@ -15,6 +15,11 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 KUBECTL = Path(sys.prefix) / "bin" / "kubectl"
 NAMESPACE = "segment"
 COMBINED = "base with all components"
+COMBINED_TEXT = """
+resources: [BASE/base]
+components: [BASE/components/canary, BASE/components/gpu, BASE/components/mtls]
+images: [{name: segment-models, newTag: 1.1.0}]
+"""
 OVERLAYS = (*sorted(path.name for path in (KUBERNETES / "overlays").iterdir()), COMBINED)
 FUNCTION, SERVING = "segment", "tf-serving"  # app.kubernetes.io/name
 NAME, TRACK = "app.kubernetes.io/name", "track"
@@ -22,11 +27,10 @@ NAME, TRACK = "app.kubernetes.io/name", "track"
 
 @functools.cache
 def documents(overlay):
-    if overlay != COMBINED:
-        return render(KUBERNETES / "overlays" / overlay)
-    return render_text(
-        "resources: [BASE/base]\ncomponents: [BASE/components/canary, BASE/components/gpu, BASE/components/mtls]\n"
-    )
+    """``overlay``: a name of OVERLAYS, or the text of a kustomization, as render_text takes it."""
+    if overlay == COMBINED:
+        overlay = COMBINED_TEXT
+    return render_text(overlay) if "\n" in overlay else render(KUBERNETES / "overlays" / overlay)
 
 
 def render_text(kustomization):

@@ -9,7 +9,7 @@ import pytest
 from deploy.local.model_server import flags, models
 from handler.config import Config
 
-from .rendered import FUNCTION, KUBERNETES, OVERLAYS, SERVING, environment, kind, milli, pods_of
+from .rendered import FUNCTION, OVERLAYS, SERVING, environment, kind, milli, pods_of
 
 KNOWN = {entry.name for entry in fields(flags.Flags)}
 # Flags of TensorFlow Serving that the stand-in does not have, and how their values are read. Source: main.cc.
@@ -44,14 +44,21 @@ def parsed(overlay, pod):
     return known, {name: OTHERS[name](value) for name, value in split if name not in KNOWN}
 
 
-def served(overlay, pod, tmp_path):
-    """Return the models that the mounted models.config names."""
+def models_config(overlay, pod):
+    """Return the text of the mounted models.config."""
     path = PurePath(parsed(overlay, pod)[0].model_config_file)
     (mount,) = [mount for mount in pod.main["volumeMounts"] if PurePath(mount["mountPath"]) == path.parent]
     (volume,) = [volume for volume in pod.spec["volumes"] if volume["name"] == mount["name"]]
-    text = kind(overlay, "ConfigMap", name=volume["configMap"]["name"])["data"][path.name]
-    (tmp_path / path.name).write_text(text)
-    return models.models_from_file(tmp_path / path.name)
+    return kind(overlay, "ConfigMap", name=volume["configMap"]["name"])["data"][path.name]
+
+
+def read(text, tmp_path):
+    (tmp_path / "models.config").write_text(text)
+    return models.models_from_file(tmp_path / "models.config")
+
+
+def served(overlay, pod, tmp_path):
+    return read(models_config(overlay, pod), tmp_path)
 
 
 @EACH
@@ -100,36 +107,10 @@ def test_models_config_serves_what_the_function_asks_for(overlay, pod, tmp_path)
 
 
 @EACH
-def test_labels_name_versions_that_are_loaded(overlay, pod, tmp_path):
-    for model in served(overlay, pod, tmp_path):
-        assert model.labels.keys() == {"stable", "canary"}, "a label that is asked for and unknown is an error"
-        assert set(model.labels.values()) <= model.policy.specific
-
-
-@EACH
 def test_models_lie_where_they_are_mounted_for_reading(overlay, pod, tmp_path):
     mounts = [mount for mount in pod.main["volumeMounts"] if mount.get("readOnly")]
     for model in served(overlay, pod, tmp_path):
         assert any(model.base_path.is_relative_to(mount["mountPath"]) for mount in mounts)
-
-
-def test_models_are_copied_from_the_image_to_where_they_are_mounted():
-    (pod,) = pods_of("plain", SERVING)
-    (copy,) = [container for container in pod.containers if container["name"] == "models"]
-    *program, source, target = copy["command"]
-    assert program == ["cp", "-R"]
-    assert f"COPY --from=files /models {source.removesuffix('/.')}\n" in (KUBERNETES / "model.Dockerfile").read_text()
-    (written,) = copy["volumeMounts"]
-    (read,) = [mount for mount in pod.main["volumeMounts"] if mount["name"] == written["name"]]
-    assert read["mountPath"] == written["mountPath"] == target.rstrip("/")
-
-
-def test_a_canary_serves_both_versions_one_a_label(tmp_path):
-    (before,) = served("plain", *pods_of("plain", SERVING), tmp_path)
-    (during,) = served("canary", *pods_of("canary", SERVING), tmp_path)
-    assert (before.name, before.base_path) == (during.name, during.base_path)
-    assert during.labels["stable"] == before.labels["stable"] == before.labels["canary"]
-    assert during.labels["canary"] > during.labels["stable"]
 
 
 def test_kserve_gives_the_flags_of_the_base():

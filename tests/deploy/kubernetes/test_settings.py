@@ -1,14 +1,22 @@
 """What the function is told: names that it reads, values that it takes, and what they point at."""
 
+import copy
+import re
+
 import pytest
 
 from handler.config import Config
 from tests.test_readme import Asked
 
-from .rendered import FUNCTION, NAMESPACE, OVERLAYS, SERVING, environment, pods_of, services
+from .rendered import FUNCTION, KUBERNETES, NAMESPACE, OVERLAYS, SERVING, TRACK, environment, pods_of, services
 
 FRAMEWORK = {"PORT", "WORKERS", "THREADS", "LOG_EXECUTION_ID"}
-HOME = "HOME"  # gunicorn keeps its control socket there
+MERGED = """
+resources: [BASE/base]
+components: [BASE/components/canary]
+configMapGenerator:
+  - {name: segment-settings, namespace: segment, behavior: merge, literals: ["CORS_ORIGINS=https://example.com"]}
+"""
 KEYS = {"segment-api-keys": {"keys": "first-key,second-key"}}
 
 EACH = pytest.mark.parametrize(
@@ -25,7 +33,7 @@ EACH = pytest.mark.parametrize(
 def test_the_function_reads_every_variable_that_is_set(overlay, pod):
     asked = Asked()
     Config.from_environ(asked)
-    assert environment(pod, overlay, KEYS).keys() <= asked.names | FRAMEWORK | {HOME}
+    assert environment(pod, overlay, KEYS).keys() <= asked.names | FRAMEWORK
 
 
 @EACH
@@ -49,10 +57,29 @@ def test_the_label_is_the_tracks(overlay, pod):
 
 
 @EACH
-def test_home_can_be_written(overlay, pod):
-    home = environment(pod, overlay)[HOME]
-    (mount,) = [mount for mount in pod.main["volumeMounts"] if mount["mountPath"] == home]
+def test_the_image_names_a_folder_for_gunicorns_socket_that_can_be_written(overlay, pod):
+    dockerfile = (KUBERNETES.parent / "container" / "Dockerfile").read_text()
+    (folder,) = re.findall(r"\bXDG_RUNTIME_DIR=(\S+)", dockerfile)
+    (mount,) = [mount for mount in pod.main["volumeMounts"] if mount["mountPath"] == folder]
     assert not mount.get("readOnly")
+
+
+def test_settings_of_an_overlay_reach_the_canary_as_well():
+    pods = {pod.track: pod for pod in pods_of(MERGED, FUNCTION)}
+    assert pods.keys() == {"stable", "canary"}
+    for track, pod in pods.items():
+        config = Config.from_environ(environment(pod, MERGED))
+        assert (config.cors_origins, config.model_label) == (("https://example.com",), track)
+
+
+def test_a_canary_differs_from_the_stable_pods_in_nothing_but_its_label_and_track():
+    pods = {pod.track: copy.deepcopy(pod) for pod in pods_of("canary", FUNCTION)}
+    stable, canary = pods["stable"], pods["canary"]
+    assert canary.main["env"].pop(0) == {"name": "MODEL_VERSION_LABEL", "value": "canary"}
+    for pod in (stable, canary):
+        for constraint in pod.spec["topologySpreadConstraints"]:
+            constraint["labelSelector"]["matchLabels"].pop(TRACK, None)
+    assert canary.spec == stable.spec
 
 
 @EACH
