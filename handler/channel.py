@@ -83,8 +83,8 @@ class Channel:
             except grpc.RpcError as error:
                 wait_s = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
                 last = attempt == ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
-                if last or not self._mends(error, by_number, attempt):
-                    raise translate(error.code(), self._explained(error), self._model) from error
+                if last or not self._mends(error, by_number, metadata if attempt == 0 else None):
+                    raise translate(error.code(), self._explained(error, metadata), self._model) from error
                 time.sleep(wait_s)
             else:
                 return answer
@@ -100,20 +100,22 @@ class Channel:
     def _metadata(self, end_s: float) -> Metadata | None:
         return self._tokens.metadata(end_s) if self._tokens else None
 
-    def _explained(self, error: Any) -> str | None:
-        """Return the error's details, with what a server that hangs up leaves unsaid."""
-        details: str | None = error.details()
-        if CLOSED not in (details or ""):
+    def _explained(self, error: Any, metadata: Metadata | None) -> str:
+        """Return the error's details, without the token, and with what a server that hangs up leaves unsaid."""
+        details: str = error.details() or ""
+        for _, shown in metadata or ():
+            details = details.replace(shown.removeprefix("Bearer "), "...")
+        if CLOSED not in details:
             return details
         if self._tls is None:
             return f"{details}; a server that wants TLS closes so, too"
         return f"{details}; a server that takes no such client closes so, too: it was shown {self._tls.shown()}"
 
-    def _mends(self, error: Any, by_number: bool, attempt: int) -> bool:
-        """Tell whether another attempt may succeed."""
+    def _mends(self, error: Any, by_number: bool, token: Metadata | None) -> bool:
+        """Tell whether another attempt may succeed; ``token``: what the first one had shown."""
         code = error.code()
-        if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and attempt == 0:
-            self._tokens.forget()  # it may have been revoked, or the clocks differ
+        if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and token:
+            self._tokens.forget(token)  # it may have been revoked, or the clocks differ
             return True
         return is_busy(code, error.details()) or (by_number and code == grpc.StatusCode.NOT_FOUND)
 

@@ -55,7 +55,7 @@ class Config:
             model=read.text("MODEL_NAME", "shapes"),
             model_version=version,
             model_label=label,
-            deadline_s=read.number("DEADLINE_S", 20.0, positive=True),
+            deadline_s=read.number("DEADLINE_S", 20.0, positive=True, high=3600),
             max_body_bytes=read.whole("MAX_BODY_BYTES", 20 << 20, low=1),
             max_pixels=read.whole("MAX_PIXELS", Limits().max_pixels, low=1),
             image_kinds=read.choices("IMAGE_KINDS", Limits().kinds, KINDS),

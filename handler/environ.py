@@ -24,6 +24,7 @@ class Reader:
         if text is None:
             return default
         try:
+            text.encode()  # bytes that are no UTF-8 come as what no message takes
             value = parse(text.strip())
         except (ValueError, OverflowError) as error:
             raise ConfigError(f"{name} must be {what}, got {text!r}") from error
@@ -70,13 +71,14 @@ class Reader:
         """Return a whole number from ``low``."""
         return self._read(name, default, _whole, lambda value: value >= low, f"a whole number from {low}")
 
-    def number(self, name: str, default: float, positive: bool) -> float:
-        """Return a finite number from 0, or above 0 where it has to be ``positive``."""
+    def number(self, name: str, default: float, positive: bool, high: float = math.inf) -> float:
+        """Return a finite number from 0, or above 0 where it has to be ``positive``, up to ``high``."""
 
         def valid(value: float) -> bool:
-            return math.isfinite(value) and (value > 0 if positive else value >= 0)
+            return math.isfinite(value) and (value > 0 if positive else value >= 0) and value <= high
 
-        return self._read(name, default, float, valid, "a number above 0" if positive else "a number from 0")
+        what = "a number above 0" if positive else "a number from 0"
+        return self._read(name, default, float, valid, what if high == math.inf else f"{what}, {high:g} at most")
 
     def numbers(
         self, name: str, default: tuple[float, ...], positive: bool = True, count: int | None = None

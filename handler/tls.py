@@ -4,6 +4,7 @@ The files are read where a channel opens, and again where they have changed: cer
 renewed in place, by a secret that is mounted or by a sidecar.
 """
 
+import codecs
 import os
 import ssl
 from dataclasses import dataclass
@@ -39,21 +40,37 @@ class Tls:
 
         gRPC itself says nothing of a broken file until a call fails, and then not what is wrong with it.
         """
+        before = self._contents()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ca, key, cert = before
+        if any((content or b"").startswith(codecs.BOM_UTF8) for content in before):
+            raise ConfigError("files of certificates must be PEM in ASCII, got a byte order mark before it")
         if self.ca_file:
             try:
                 context.load_verify_locations(self.ca_file)
             except (ssl.SSLError, OSError) as error:
                 got = f"{self.ca_file!r}: {error}"
                 raise ConfigError(f"TF_SERVING_CA_FILE must hold certificates in PEM, got {got}") from error
+            if not context.cert_store_stats()["x509"]:
+                raise ConfigError(f"TF_SERVING_CA_FILE must hold certificates in PEM, got {self.ca_file!r} with none")
         if self.cert_file:
             try:
                 context.load_cert_chain(self.cert_file, self.key_file, password="")
             except (ssl.SSLError, OSError, ValueError) as error:
                 what = "TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must hold a certificate and its key, unencrypted"
                 raise ConfigError(f"{what}, got {self.cert_file!r} and {self.key_file!r}: {error}") from error
+        if self._contents() != before:  # what was checked is what is used: an empty key makes gRPC abort the process
+            raise ConfigError("the files of certificates must stay as they are while they are read, got a change")
+        return ca, key, cert
+
+    def _contents(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         ca, key, cert = (
-            Path(file).read_bytes() if file else None for file in (self.ca_file, self.key_file, self.cert_file)
+            _read(variable, file)
+            for variable, file in (
+                ("TF_SERVING_CA_FILE", self.ca_file),
+                ("TF_SERVING_KEY_FILE", self.key_file),
+                ("TF_SERVING_CERT_FILE", self.cert_file),
+            )
         )
         return ca, key, cert
 
@@ -69,9 +86,16 @@ class Tls:
         return f"a certificate of {issuer}, valid until {read['notAfter']}"
 
 
+def _read(variable: str, file: str) -> bytes | None:
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as error:
+        raise ConfigError(f"{variable} must name a file that can be read, got {error.strerror}: {file!r}") from error
+
+
 def _stamp(file: str) -> tuple[int, int, int]:
     try:
         status = os.stat(file)  # noqa: PTH116 - at each call, three times as fast as Path's
     except OSError:
         return 0, 0, 0
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    return status.st_ctime_ns, status.st_ino, status.st_size

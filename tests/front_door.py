@@ -32,6 +32,8 @@ class MetadataServer:
             return 200, b"computeMetadata/"
         if "/identity" not in path:
             return 200, b'{"email": "segment@a-project.iam.gserviceaccount.com", "scopes": []}'
+        if self.fault == "unavailable":
+            return 503, b"try again"
         if self.fault == "no account":
             return 404, b"no service account"
         if self.fault == "garbage":
@@ -42,6 +44,8 @@ class MetadataServer:
     def exchange(self, form):
         """Answer as a token_uri: what an account's key signed is worth an ID token for the audience in it."""
         assertion = urllib.parse.parse_qs(form)["assertion"][0]
+        if self.fault == "no id_token":
+            return 200, b'{"access_token": "SECRETACCESS"}'
         wanted = jwt.decode(assertion, certs=self.cert)["target_audience"]
         return 200, json.dumps({"id_token": self.token(wanted).decode()}).encode()
 
@@ -89,11 +93,12 @@ def metadata_server(state):
 
 
 class FrontDoor:
-    """Lets calls pass that carry a token for ``audience``, once each where ``once``; remembers the others' reasons."""
+    """Lets calls pass that carry a token for ``audience``; those of ``revoked`` do not."""
 
     def __init__(self, audience, cert, target):
         self.audience, self.cert = audience, cert
         self.revoked = set()
+        self.quotes = False  # the token in what it says
         self.passed = 0
         self._channel = grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", -1)])
 
@@ -109,7 +114,8 @@ class FrontDoor:
         except ValueError:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "Received http2 header with status: 401")
         if token in self.revoked:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Received http2 header with status: 401")
+            said = f"no longer good: Bearer {token}" if self.quotes else "Received http2 header with status: 401"
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, said)
         self.passed += 1
         try:
             return self._channel.unary_unary(method)(request, timeout=context.time_remaining())

@@ -52,8 +52,10 @@ def test_everything_can_be_set():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, got '0'"),
-        ("DEADLINE_S", "inf", "above 0, got 'inf'"),
+        ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, 3600 at most, got '0'"),
+        ("DEADLINE_S", "inf", "above 0, 3600 at most, got 'inf'"),
+        ("DEADLINE_S", "1e10", "3600 at most, got '1e10'"),
+        ("MODEL_NAME", "a\udcff", "MODEL_NAME must be a non-empty text, got 'a.*udcff'"),
         ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
         ("MAX_PIXELS", "inf", "got 'inf'"),
         ("IMAGE_KINDS", "jpeg,psd", "IMAGE_KINDS must be some of jpeg, png, webp, gif.*, got 'jpeg,psd'"),
