@@ -38,9 +38,11 @@ canary() {
     local main
     serving
     main=$ANSWER
-    if ((PERCENT == 0)); then
-        if [[ -n $DRY_RUN ]]; then main=SERVING; fi
-        traffic --to-revisions="$main=100" --remove-tags=canary
+    [[ -n $DRY_RUN || -n $main ]] || fail "--name must be a service of $PROJECT in $REGION, got '$NAME'; deploy it first"
+    if ((PERCENT == 0)) && [[ -n $DRY_RUN ]]; then
+        traffic --to-revisions=SERVING=100 --remove-tags=canary
+    elif ((PERCENT == 0)); then
+        if canary_is_there; then traffic --to-revisions="$main=100" --remove-tags=canary; else say "$NAME has no canary"; fi
     elif canary_is_there; then
         traffic --to-tags="canary=$PERCENT"
     else

@@ -269,6 +269,13 @@ def test_a_canary_its_growth_and_its_end(served, bundle):
     assert served.serving() == [["segment-00001", 50, ""], ["segment-00002", 50, "canary"]]
     served.done("function", "canary", "--percent=0")
     assert served.serving() == [["segment-00001", 100, ""]]
+    assert served.done("function", "canary", "--percent=0") == []
+
+
+def test_a_canary_needs_a_function(served):
+    finished = served.run("function", "canary")
+    assert finished.returncode == 2
+    assert "--name must be a service of a-project in europe-west4, got 'segment'; deploy it first" in finished.stderr
 
 
 def test_a_deployment_after_a_canary_takes_the_traffic_and_ends_it(served, bundle):
