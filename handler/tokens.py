@@ -48,10 +48,11 @@ class Tokens:
         with self._lock:
             held = self._held
             state = "INVALID" if held is None else held.token_state.name
-            asked = self._asked or (self._ask() if state != "FRESH" else None)
-        if state != "INVALID":
+            if state == "FRESH":
+                return _bearer(held)
+            asked = self._asked or self._ask()
+        if state == "STALE":
             return _bearer(held)
-        assert asked is not None  # noqa: S101 - for the type checker: it is asked for unless there is one
         try:
             return _bearer(asked.result(max(0.0, end_s - time.monotonic())))
         except TimeoutError:

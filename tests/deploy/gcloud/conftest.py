@@ -118,3 +118,10 @@ def bundle(tmp_path):
     folder.mkdir()
     (folder / ".segment-bundle").write_text("0123456789abcdef" * 4 + "\n")
     return folder
+
+
+@pytest.fixture
+def served(cloud, model):
+    """Return a cloud where the model is deployed."""
+    cloud.done("model", "--model", str(model))
+    return cloud
