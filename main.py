@@ -3,7 +3,6 @@
 The only file where the web, the gRPC client and the settings meet.
 """
 
-import functools
 import os
 
 import flask
@@ -17,7 +16,6 @@ from handler.contract import ModelContract
 from handler.image import Limits
 from handler.options import Options
 from handler.serving import ModelClient
-from handler.signature import contract_from_metadata
 from handler.wire import ModelSpec
 
 
@@ -27,10 +25,9 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.model = config.model
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        derive = functools.partial(contract_from_metadata, settings=config.matterport)
         channel = Channel(config.address, config.model, config.tls, config.audience)
         spec = ModelSpec(config.model, config.model_version, config.model_label)
-        self.client = ModelClient(channel, spec, config.deadline_s, derive)
+        self.client = ModelClient(channel, spec, config.deadline_s, config.matterport)
 
     def segment(self, data: bytes, options: Options) -> pipeline.Result:
         """Answer for an encoded image."""

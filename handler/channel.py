@@ -1,10 +1,12 @@
 """The gRPC channel to TensorFlow Serving: one a process, TLS, deadlines, retries, and status codes into errors.
 
-Two retries, for two reasons. UNAVAILABLE is retried by gRPC itself, though for requests over 256 KiB only once
-the retry buffer is raised. RESOURCE_EXHAUSTED means a busy server only when its message says so (otherwise a
-message over a size limit, which no retry mends), so that one is retried here.
+gRPC itself retries UNAVAILABLE, for requests over 256 KiB only with a larger retry buffer. Retried here:
+
+- RESOURCE_EXHAUSTED, if its message says that the server is busy. Otherwise a message is over a size limit.
+- NOT_FOUND and an unknown version label. During a rollout another replica may serve what this one does not.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -15,7 +17,7 @@ from typing import Any
 
 import grpc
 
-from handler.errors import BackendError, ConfigError, ContractViolation, ModelTimeout, ModelUnavailable
+from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavailable, NotServed, RequestRefused
 from handler.tls import Stamp, Tls
 from handler.tokens import Metadata, Tokens
 
@@ -25,6 +27,8 @@ CLOSED = "Socket closed"
 NO_LABEL = "Unrecognized servable version label"
 ATTEMPTS = 5
 RETRY_WAIT_S = 0.05  # doubles: 0.05, 0.1, 0.2, 0.4
+REPLICA_ATTEMPTS = 16  # if one of two replicas has the version, all of them miss it once in 65,536 calls
+REPLICA_WAIT_S = 0.02  # at most; random, as clients in step would each meet the same replica again and again
 RETRY_BUFFER_BYTES = 64 << 20
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -70,20 +74,16 @@ class Channel:
         if tls is not None:
             tls.read()  # what is wrong from the start should be said at the start
 
-    def call(self, method: str, request: bytes, end_s: float, by_number: bool = False) -> bytes:
-        """Return the answer's bytes; raises the BackendError that :func:`translate` names.
-
-        ``by_number``: the request names a version, so that NOT_FOUND is worth a retry: another replica may have it.
-        """
+    def call(self, method: str, request: bytes, end_s: float) -> bytes:
+        """Return the answer's bytes; raises the BackendError that :func:`translate` names."""
         invoke = self._open().unary_unary(method)
-        for attempt in range(ATTEMPTS):
+        for attempt in itertools.count():
             metadata = self._metadata(end_s)
             try:
                 answer: bytes = invoke(request, timeout=max(0.001, end_s - time.monotonic()), metadata=metadata)
             except grpc.RpcError as error:
-                wait_s = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
-                last = attempt == ATTEMPTS - 1 or time.monotonic() + wait_s >= end_s
-                if last or not self._mends(error, by_number, metadata if attempt == 0 else None):
+                wait_s = self._wait_s(error, attempt, metadata)
+                if wait_s is None or time.monotonic() + wait_s >= end_s:
                     raise translate(error.code(), self._explained(error, metadata), self._model) from error
                 time.sleep(wait_s)
             else:
@@ -111,13 +111,18 @@ class Channel:
             return f"{details}; a server that wants TLS closes so, too"
         return f"{details}; a server that takes no such client closes so, too: it was shown {self._tls.shown()}"
 
-    def _mends(self, error: Any, by_number: bool, token: Metadata | None) -> bool:
-        """Tell whether another attempt may succeed; ``token``: what the first one had shown."""
-        code = error.code()
-        if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and token:
-            self._tokens.forget(token)  # it may have been revoked, or the clocks differ
-            return True
-        return is_busy(code, error.details()) or (by_number and code == grpc.StatusCode.NOT_FOUND)
+    def _wait_s(self, error: Any, attempt: int, metadata: Metadata | None) -> float | None:
+        """Return the seconds to wait before the next attempt, None if another one cannot succeed."""
+        code, details = error.code(), error.details()
+        backoff_s: float = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - spreads retries, no secret
+        if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and metadata and attempt == 0:
+            self._tokens.forget(metadata)  # it may have been revoked, or the clocks differ
+            return backoff_s
+        if is_busy(code, details) and attempt < ATTEMPTS - 1:
+            return backoff_s
+        if is_absent(code, details) and attempt < REPLICA_ATTEMPTS - 1:
+            return random.uniform(0, REPLICA_WAIT_S)  # noqa: S311
+        return None
 
     def _open(self) -> Any:
         """Return this process's channel, a new one where certificates have changed and can be read.
@@ -151,6 +156,12 @@ def is_busy(code: Any, details: str | None) -> bool:
     return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
 
 
+def is_absent(code: Any, details: str | None) -> bool:
+    """Tell whether the server does not serve the model, or this version or label of it."""
+    unknown_label = code == grpc.StatusCode.INVALID_ARGUMENT and NO_LABEL in (details or "")
+    return unknown_label or code == grpc.StatusCode.NOT_FOUND
+
+
 def translate(code: Any, details: str | None, model: str) -> BackendError:  # noqa: PLR0911 - a table of statuses
     """Return the error for a gRPC status. ``details`` decides, and is kept as the reason, but never told to clients."""
     codes = grpc.StatusCode
@@ -162,11 +173,11 @@ def translate(code: Any, details: str | None, model: str) -> BackendError:  # no
     if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED):
         return ModelUnavailable(f"the model server must let the function in, got {code.name}", reason)
     if code == codes.INVALID_ARGUMENT and NO_LABEL in (details or ""):
-        return ModelUnavailable(f"the model server must know the version label of model {model!r}", reason)
+        return NotServed(f"the model server must know the version label of model {model!r}", reason)
     if code == codes.NOT_FOUND:
-        return ModelUnavailable(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
+        return NotServed(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
     if code == codes.DEADLINE_EXCEEDED:
         return ModelTimeout("the model server did not answer within the deadline", reason)
     if code in (codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION):
-        return ContractViolation(f"model {model!r} must accept what its contract says, got {code.name}", reason)
+        return RequestRefused(f"model {model!r} must accept what its contract says, got {code.name}", reason)
     return BackendError(f"the model server must answer OK, got {code.name}", reason)

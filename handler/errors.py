@@ -98,12 +98,8 @@ class ContractViolation(BackendError):  # noqa: N818
     title = "Model contract violated"
 
 
-class VersionChanged(ContractViolation):
-    """Another version of the model answered, ``version``, than the one that was expected to."""
-
-    def __init__(self, message: str, version: int) -> None:
-        super().__init__(message)
-        self.version = version
+class RequestRefused(ContractViolation):
+    """The model refused the request: its signature is not the contract's, or its graph failed on these inputs."""
 
 
 class ModelUnavailable(BackendError):  # noqa: N818
@@ -112,6 +108,18 @@ class ModelUnavailable(BackendError):  # noqa: N818
     status = 503
     title = "Model unavailable"
     retry_after_s = 5
+
+
+class NotServed(ModelUnavailable):
+    """No replica that was asked serves the model, or this version or label of it."""
+
+
+class VersionChanged(ModelUnavailable):
+    """Another version of the model answered, ``version``, than the one that was expected to."""
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class ModelTimeout(BackendError):  # noqa: N818

@@ -4,6 +4,7 @@ Recognised by tensor names: ``input_image`` (float32, or int8 as the article exp
 ``input_anchors`` where the graph wants them, ``mrcnn_detection`` and ``mrcnn_mask``.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from google.protobuf.message import DecodeError
@@ -19,29 +20,34 @@ ARTICLE_MASK_SCALE = 1 / 255
 _DTYPES: dict[int, Literal["int8", "float32"]] = {protos.DT_INT8: "int8", protos.DT_FLOAT: "float32"}
 
 
-def contract_from_metadata(
-    response: bytes, settings: MatterportSettings, signature: str = "serving_default"
+def read_signatures(metadata: Any) -> Mapping[str, Any]:
+    """Return name -> SignatureDef of a GetModelMetadataResponse; raises ContractViolation if it holds none."""
+    signatures = protos.SignatureDefMap()
+    packed = metadata.metadata["signature_def"]
+    try:
+        found = packed.Unpack(signatures)
+    except DecodeError as error:
+        raise ContractViolation("the model's metadata must hold a SignatureDefMap, got other bytes") from error
+    if not found:
+        raise ContractViolation(f"the model's metadata must hold a SignatureDefMap, got {packed.type_url or 'none'}")
+    return dict(signatures.signature_def)
+
+
+def derive_contract(
+    signatures: Mapping[str, Any], settings: MatterportSettings, signature: str = "serving_default"
 ) -> ModelContract:
-    """Return the contract that a GetModelMetadataResponse implies.
+    """Return the contract that a model's signatures imply.
 
     Raises ContractViolation, naming what was seen and what was expected, for every other kind of model.
     """
-    signatures = protos.SignatureDefMap()
-    try:
-        packed = protos.GetModelMetadataResponse.FromString(response).metadata["signature_def"]
-        found = packed.Unpack(signatures)
-    except DecodeError as error:
-        raise ContractViolation("the model's metadata must be a GetModelMetadataResponse, got other bytes") from error
-    if not found:
-        raise ContractViolation(f"the model's metadata must hold a SignatureDefMap, got {packed.type_url or 'none'}")
-    if signature not in signatures.signature_def:
-        seen = ", ".join(sorted(signatures.signature_def)) or "none"
+    if signature not in signatures:
+        seen = ", ".join(sorted(signatures)) or "none"
         raise ContractViolation(f"the model must have a signature {signature}, got {seen}")
-    return contract_from_signature(signatures.signature_def[signature], settings, signature)
+    return contract_from_signature(signatures[signature], settings, signature)
 
 
 def contract_from_signature(definition: Any, settings: MatterportSettings, signature: str) -> ModelContract:
-    """Return the contract that a SignatureDef implies; see :func:`contract_from_metadata`."""
+    """Return the contract that a SignatureDef implies; see :func:`derive_contract`."""
     inputs, outputs = dict(definition.inputs), dict(definition.outputs)
     known = IMAGE in inputs and set(inputs) <= {IMAGE, META, ANCHORS} and {DETECTIONS, MASKS} <= set(outputs)
     types = known and inputs[IMAGE].dtype in _DTYPES and outputs[MASKS].dtype in _DTYPES

@@ -6,9 +6,11 @@ times that where codes are negative and travel as varints), boundary 78 kB.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -38,10 +40,11 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 class Exported(tf.Module):
     """The object that is saved: it owns what the functions of its signatures need.
 
-    ``trial``: inputs that it is run on before it takes its place; ``warm_up``: whether the server runs them, too.
+    ``trial``: inputs that it is run on before it takes its place; ``warm_up``: the signature that the server runs
+    them on before it answers, "" for none.
     """
 
-    def __init__(self, source: Source, functions: Functions, trial_inputs: Inputs, *, warm_up: bool = False) -> None:
+    def __init__(self, source: Source, functions: Functions, trial_inputs: Inputs, *, warm_up: str = "") -> None:
         super().__init__()
         self.owned = list(source.graph.owned)
         self.functions = functions
@@ -89,8 +92,13 @@ def boundary(source: Source) -> Exported:
 
     input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6); mrcnn_mask int8
     (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
+
+    The function calls a signature that is named after the contract, the same graph as `serving_default`. A replica with
+    another contract then refuses the request by name, even if version, types and shapes are the same.
     """
-    text = boundary_contract(source).to_json()
+    stated = boundary_contract(source)
+    stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
+    text = stated.to_json()
     answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
@@ -102,8 +110,12 @@ def boundary(source: Source) -> Exported:
     def contract(query: tf.Tensor) -> dict[str, tf.Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), text)}
 
-    functions = {SERVING: serve, CONTRACT_SIGNATURE: contract}
-    return Exported(source, functions, trial.boundary_inputs(source), warm_up=True)
+    functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
+    return Exported(source, functions, trial.boundary_inputs(source), warm_up=stated.signature)
+
+
+def _fingerprint(stated: ModelContract) -> str:
+    return hashlib.sha256(stated.to_json().encode()).hexdigest()[:12]
 
 
 def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -53,7 +53,7 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
     try:
         tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
         if exported.warm_up:
-            _write_warm_up(folder / WARM_UP, model, exported.trial)
+            _write_warm_up(folder / WARM_UP, wire.ModelSpec(model), exported)
     except (tf.errors.OpError, OSError) as error:
         raise ExportError(f"--output must be a folder that takes the model, got: {reason(error)}") from error
     except (ValueError, TypeError) as error:  # of TensorFlow, while it follows the source's graph
@@ -61,10 +61,10 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
         raise ExportError(f"the model must fit what its signature says, got: {told}") from error
 
 
-def _write_warm_up(path: Path, model: str, inputs: Inputs) -> None:
+def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> None:
     """Write one PredictRequest as a record of a PredictionLog, where TensorFlow Serving looks for it."""
     log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.ParseFromString(wire.encode_request(wire.ModelSpec(model), SERVING, inputs))
+    log.predict_log.request.ParseFromString(wire.encode_request(model, exported.warm_up, exported.trial))
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
         records.write(log.SerializeToString())

@@ -1,6 +1,5 @@
 """Bytes and time of the Predict call that one image needs, by kind of export: counted on real calls."""
 
-import functools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from handler.contract import ModelContract
 from handler.image import Limits
 from handler.options import Options
 from handler.serving import PREDICT, ModelClient
-from handler.signature import contract_from_metadata
 
 DEADLINE_S = 60.0
 REPEATS = 5
@@ -39,8 +37,7 @@ class Traffic:
 
 def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
     """Send the image REPEATS times, after once unmeasured, and count. Raises SegmentError or RunError."""
-    derive = functools.partial(contract_from_metadata, settings=bundled.SETTINGS)
-    client = ModelClient(Channel(address, model), wire.ModelSpec(model), DEADLINE_S, derive)
+    client = ModelClient(Channel(address, model), wire.ModelSpec(model), DEADLINE_S, bundled.SETTINGS)
     try:
         contract = client.served().contract
     finally:

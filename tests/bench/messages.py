@@ -9,7 +9,7 @@ from handler import mold, pipeline, protos, wire
 from handler.config import Config
 from handler.contract import ModelContract
 from handler.image import Limits, decode_image
-from handler.signature import contract_from_metadata
+from handler.signature import derive_contract, read_signatures
 from tests.bench import timing
 
 ROUNDS = 9
@@ -17,7 +17,8 @@ ROUNDS = 9
 
 def contracts(folder):
     """Return the contract of each kind of export."""
-    article = contract_from_metadata((folder / "metadata.pb").read_bytes(), Config.from_environ({}).matterport)
+    metadata = protos.GetModelMetadataResponse.FromString((folder / "metadata.pb").read_bytes())
+    article = derive_contract(read_signatures(metadata), Config.from_environ({}).matterport)
     image = msgspec.structs.replace(article.image, dtype="float32")
     masks = msgspec.structs.replace(article.masks, dtype="float32", scale=1.0, article=False)
     return {

@@ -60,6 +60,7 @@ class Backend:
         self.calls = []
         self.signatures = {}
         self.available = True
+        self.own = None  # the one signature that it serves beside its contract's, None for any
         self.raw_status = None
         self.lock = threading.Lock()
 
@@ -80,6 +81,9 @@ class Backend:
             tensor.tensor_shape.dim.add(size=1)
             tensor.string_val.append(self.contract.encode())
             return response
+        if self.own not in (None, request.model_spec.signature_name):
+            details = f'Serving signature key "{request.model_spec.signature_name}" not found.'
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, details)
         self.request = request
         for name, array in (self.see(image(request)) if self.see else self.outputs).items():
             fill(response.outputs[name], array)

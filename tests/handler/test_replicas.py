@@ -56,7 +56,8 @@ def free_port():
 @pytest.fixture
 def replicas(base_path, tmp_path):
     port = free_port()
-    replicas = [Replica(host, port, base_path, tmp_path / f"{host}.log") for host in HOSTS]
+    flags = "--model_name=shapes", f"--model_base_path={base_path}"
+    replicas = [Replica(host, port, *flags, log=tmp_path / f"{host}.log") for host in HOSTS]
     try:
         for replica in replicas:
             replica.start()

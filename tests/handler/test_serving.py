@@ -9,7 +9,6 @@ from handler.channel import Channel
 from handler.config import Config
 from handler.contract import ModelContract
 from handler.serving import ModelClient
-from handler.signature import contract_from_metadata
 from handler.wire import Expected, ModelSpec
 from tests.handler.backend import BOUNDARY, Backend, serve
 
@@ -18,10 +17,8 @@ IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
 
 
 def connect(address, deadline_s=5.0, **version):
-    def derive(response):
-        return contract_from_metadata(response, Config.from_environ({}).matterport)
-
-    return ModelClient(Channel(address, "shapes"), ModelSpec("shapes", **version), deadline_s, derive)
+    settings = Config.from_environ({}).matterport
+    return ModelClient(Channel(address, "shapes"), ModelSpec("shapes", **version), deadline_s, settings)
 
 
 @pytest.fixture
@@ -100,6 +97,46 @@ def test_replicas_may_serve_different_versions(labels):
         client.close()
     assert seen == {1, 2}
     assert sum(replica.calls.count("segment_contract") for replica in replicas) < 10
+
+
+def test_no_contract_is_derived_from_a_model_that_states_one():
+    """Round robin: the first replica states none, the second describes the signatures of a model that states one."""
+    cast, int8 = Backend(), Backend()
+    cast.contract, cast.signatures = None, {"serving_default": matterport()}
+    int8.version, int8.signatures = 2, {"serving_default": matterport(), "segment_contract": matterport()}
+    with serve(cast) as first, serve(int8) as second:
+        for _ in range(4):
+            client = connect(f"ipv4:{first},{second}")
+            served = client.served()
+            assert (served.version, served.contract == BOUNDARY) in {(1, False), (2, True)}
+            client.close()
+
+
+def test_two_contracts_under_one_number_are_both_right():
+    """The signature is named after the contract, as the exporter does: a replica with the other one refuses."""
+    replicas = [Backend(), Backend()]
+    for replica, label in zip(replicas, ("old", "new"), strict=True):
+        replica.contract = relabelled(label).replace("serving_default", f"serving_{label}")
+        replica.signatures = {"segment_contract": matterport()}
+        replica.own = f"serving_{label}"
+    with serve(replicas[0]) as first, serve(replicas[1]) as second:
+        client = connect(f"ipv4:{first},{second}")
+        for _ in range(20):
+            contract, _ = predict(client)
+            assert contract.labels[1] in ("old", "new")
+        client.close()
+
+
+def test_a_model_that_refuses_its_own_contract_is_given_up(client, backend):
+    predict(client)
+    backend.errors = [(grpc.StatusCode.INVALID_ARGUMENT, "no")] * 50
+    calls = len(backend.calls)
+    with pytest.raises(errors.RequestRefused):
+        predict(client)
+    assert backend.calls[calls:].count("serving_default") <= 3
+    backend.errors.clear()
+    backend.contract = relabelled("ring")
+    assert predict(client)[0].labels[1] == "ring"  # what failed is out of force
 
 
 def test_a_contract_violation_is_not_repeated(client, backend):

@@ -28,7 +28,6 @@ from handler.contract import ImageInput, MaskOutput, MatterportSettings, MetaInp
 from handler.image import Limits
 from handler.options import Options
 from handler.serving import ModelClient
-from handler.signature import contract_from_metadata
 from handler.wire import Answer, Expected
 
 DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
@@ -97,9 +96,8 @@ def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = F
     flags = Flags(
         port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
     )
-    derive = partial(contract_from_metadata, settings=settings)
     with ModelServer(flags) as server:
-        client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, derive)
+        client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, settings)
         try:
             yield lambda data: client.run(partial(see, data))
         finally:

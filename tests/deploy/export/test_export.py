@@ -1,5 +1,6 @@
 """Exports of the bundled model, served by the stand-in and asked through the function's own client."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -63,10 +64,22 @@ def test_boundary_inputs_and_contract(source, tmp_path):
     contract = ModelContract.from_json(texts[0])
     assert contract.labels == {1: "circle", 2: "square", 3: "triangle"}
     assert contract.resize == bundled.SETTINGS.resize
-    specs = loaded.signatures["serving_default"].structured_input_signature[1]
-    assert {name: (spec.dtype, list(spec.shape)) for name, spec in specs.items()} == {
-        "input_image": (tf.int8, [1, None, None, 3])
-    }
+    for name in ("serving_default", contract.signature):
+        specs = loaded.signatures[name].structured_input_signature[1]
+        assert {name: (spec.dtype, list(spec.shape)) for name, spec in specs.items()} == {
+            "input_image": (tf.int8, [1, None, None, 3])
+        }
+
+
+def test_a_contract_names_its_signature(source):
+    """So that a server with another contract refuses, even if version, types and shapes are the same."""
+
+    def own(source):
+        (name,) = set(signatures.boundary(source).functions) - {"serving_default", "segment_contract"}
+        return name
+
+    other = dataclasses.replace(source, labels={1: "ring"})
+    assert own(source) == own(source) != own(other)
 
 
 def test_boundary_rows_equal_the_source_run_in_keras(source):

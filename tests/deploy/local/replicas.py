@@ -13,16 +13,11 @@ START_S = 120
 
 
 class Replica:
-    """One stand-in on ``host``:``port`` with the versions under ``base_path``."""
+    """One stand-in on ``host``:``port``, with ``flags`` that say what it serves."""
 
-    def __init__(self, host, port, base_path, log):
+    def __init__(self, host, port, *flags, log):
         self.host, self.port, self.log = host, port, log
-        self._flags = [
-            f"--grpc_bind_address={host}",
-            f"--port={port}",
-            "--model_name=shapes",
-            f"--model_base_path={base_path}",
-        ]
+        self._flags = [f"--grpc_bind_address={host}", f"--port={port}", *flags]
         self._process = None
 
     def start(self):
