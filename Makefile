@@ -21,7 +21,7 @@ test: setup ## run the tests
 	@$(RUN) pytest $(ARGS)
 
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
-	@$(RUN) tests.contract $(ARGS)
+	@$(RUN) tests.http $(ARGS)
 
 check: setup ## lint, formatting, types
 	$(RUN) ruff check .
@@ -41,10 +41,10 @@ load: setup ## send real photographs to URL (USERS at once, for TIME), check eve
 	@$(RUN) tests.load $(if $(URL),--host="$$URL") $(if $(USERS),--users=$(USERS)) $(if $(TIME),--run-time=$(TIME)) $(ARGS)
 
 train: setup ## train the bundled model anew (an hour or two on two cores)
-	@$(RUN) deploy.model.train $(ARGS)
+	@$(RUN) deploy.models.shapes.train $(ARGS)
 
 evaluate: setup ## measure the bundled model on held-out scenes and on real coins
-	@$(RUN) deploy.model.evaluate $(ARGS)
+	@$(RUN) deploy.models.shapes.evaluate $(ARGS)
 
 fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
 	@$(RUN) deploy.export.report.fidelity $(ARGS)

@@ -8,15 +8,16 @@ import os
 import flask
 import functions_framework
 
-from handler import log, memory, pipeline, web
-from handler.access import Access
-from handler.channel import Channel
+from handler import log, malloc, pipeline
+from handler.backend.channel import Channel
+from handler.backend.client import ModelClient
+from handler.backend.wire import ModelSpec
 from handler.config import Config
-from handler.contract import ModelContract
-from handler.image import Limits
+from handler.image.decode import Limits
+from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.serving import ModelClient
-from handler.wire import ModelSpec
+from handler.web import app
+from handler.web.access import Access
 
 
 class Service:
@@ -45,14 +46,14 @@ class Service:
         return served.contract, served.version
 
 
-def rules(config: Config) -> web.Rules:
+def rules(config: Config) -> app.Rules:
     """Return what the settings ask of every request."""
     access = Access(config.api_keys, config.cors_origins)
-    return web.Rules(access, config.max_body_bytes, config.image_kinds, config.project)
+    return app.Rules(access, config.max_body_bytes, config.image_kinds, config.project)
 
 
 log.configure()
-memory.keep_freed_blocks()
+malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting fails at the start
 SERVICE = Service(CONFIG)
 RULES = rules(CONFIG)
@@ -60,7 +61,7 @@ RULES = rules(CONFIG)
 
 def segment(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
-    return web.handle(request, SERVICE, RULES)
+    return app.handle(request, SERVICE, RULES)
 
 
 functions_framework.http(segment)  # registers it; called, as the decorator would strip its types

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from handler.contract import AnchorInput, MatterportSettings, Resize
+from handler.backend.tls import Tls
 from handler.environ import Reader
 from handler.errors import ConfigError, ContractViolation
-from handler.image import KINDS, Limits
-from handler.tls import Tls
+from handler.image.decode import KINDS, Limits
+from handler.model.contract import AnchorInput, MatterportSettings, Resize
 
 ADDRESS = re.compile(r"[^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+")
 ADDRESSES = "host:port, or an address that gRPC resolves (dns:///host:port, unix:/path, ...)"

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from handler import mold, quantize
-from handler.contract import ModelContract
+from handler.backend.wire import Answer, Expected
 from handler.errors import BadRequest, ContractViolation, shown
-from handler.image import Limits, Photo, decode_image
-from handler.masks import Encoded, Masks, encode_masks, unmold_masks
+from handler.image.decode import Limits, Photo, decode_image
+from handler.masks.encodings import Encoded, Masks, encode_masks, unmold_masks
+from handler.model import mold, quantize
+from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.wire import Answer, Expected
 
 Array = npt.NDArray[Any]
 Predict = Callable[[Mapping[str, Array], tuple[Expected, ...]], Answer]

@@ -1,4 +1,4 @@
-"""What shows only inside the process: what is imported, what a defect becomes. All else is in tests/contract."""
+"""What shows only inside the process: what is imported, what a defect becomes. All else is in tests/http."""
 
 import io
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.handler.backend import Backend, serve
+from tests.support.backend import Backend, serve
 
 ROOT = Path(__file__).parent.parent
 
@@ -130,7 +130,7 @@ def run(code):
 
 ANSWER = """
     import os
-    from tests.handler.backend import Backend, serve
+    from tests.support.backend import Backend, serve
     from tests.test_main import png
     backend = Backend()
     with serve(backend) as address:
@@ -163,7 +163,7 @@ def test_what_few_requests_need_is_not_imported_at_the_start():
     done = run("""
         import functions_framework
         functions_framework.create_app("segment", "main.py")
-        rare = ("contourpy", "handler.polygons", "handler.openapi", "matplotlib", "scipy", "pytest")
+        rare = ("contourpy", "handler.masks.polygons", "handler.web.openapi", "matplotlib", "scipy", "pytest")
         loaded = [name for name in rare if name in sys.modules]
         assert not loaded, f"loaded {loaded}"
     """)

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-PROTOS = Path(__file__).parents[2] / "handler" / "protos.py"  # the one place that imports them
+PROTOS = Path(__file__).parents[2] / "handler" / "backend" / "protos.py"  # the one place that imports them
 NEEDS = re.compile(r"^from (tensorflow[\w.]*) import (\w+_pb2)\b", re.MULTILINE)
 
 

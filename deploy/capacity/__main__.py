@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.capacity import figures, page
 from deploy.capacity.plan import Assumptions, PlanError
-from deploy.local.processes import RunError
+from deploy.tools.processes import RunError
 
 FIGURES = Path("tests/bench/bench.json")  # the run that the documents quote
 RATES = (1.0, 100.0, 10_000.0)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deploy.local.processes import RunError
+from deploy.tools.processes import RunError
 
 PHOTO, OBJECTS = "1024 x 1024", "100 objects"  # what all the figures that are read here were measured with
 EXPORTS = {"int8": "boundary", "float32": "float32"}  # numbers on the wire -> the benchmark's name of the export

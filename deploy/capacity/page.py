@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deploy.capacity import plan
 from deploy.capacity.figures import Request
 from deploy.capacity.plan import Assumptions, Need
-from deploy.local.tables import table
+from deploy.tools.tables import table
 from handler.config import Config
 
 MIB = 1 << 20

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
-from deploy.local.signals import stop_signals
-from deploy.model import bundled
+from deploy.models.shapes import bundled
+from deploy.tools.signals import stop_signals
 from handler.config import Config
-from handler.contract import AnchorInput, MatterportSettings, Resize
 from handler.errors import ContractViolation
+from handler.model.contract import AnchorInput, MatterportSettings, Resize
 
 if TYPE_CHECKING:
     from deploy.export.source import Source

@@ -1,15 +1,15 @@
 """Matterport's frame inside the graph, so that neither padding, meta nor anchors cross the wire.
 
-The counterpart of handler.mold, which does the same in numpy for graphs that leave it to the client; a test holds the
-two equal. Geometry is computed in float64 and rounded to float32 once, as there.
+The counterpart of handler.model.mold, which does the same in NumPy for graphs that leave it to the client. A test holds
+the two equal. Geometry is computed in float64 and rounded to float32 once, as there.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from handler.contract import AnchorInput, Resize
-from handler.mold import PAD_MULTIPLE
+from handler.model.contract import AnchorInput, Resize
+from handler.model.mold import PAD_MULTIPLE
 
 
 def frame_size(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:

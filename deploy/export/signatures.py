@@ -17,7 +17,8 @@ import tensorflow as tf
 from deploy.export import dialects, frame, trial
 from deploy.export.graphs import ExportError
 from deploy.export.source import Source
-from handler.contract import (
+from handler.backend.metadata import META_HEAD
+from handler.model.contract import (
     CONTRACT_OUTPUT,
     CONTRACT_QUERY,
     CONTRACT_SIGNATURE,
@@ -27,7 +28,6 @@ from handler.contract import (
     ModelContract,
     Resize,
 )
-from handler.signature import META_HEAD
 
 SERVING = "serving_default"
 MASK_LEVELS = 127  # code = round(127 p): 0..127, one byte each in either of TensorFlow Serving's encodings

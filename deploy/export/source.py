@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from deploy.export.dialects import recognise
 from deploy.export.graphs import ExportError, Graph, from_builder
 from deploy.export.kinds import Dialect
-from deploy.model import bundled
-from handler.contract import MatterportSettings
-from handler.signature import META_HEAD
+from deploy.models.shapes import bundled
+from handler.backend.metadata import META_HEAD
+from handler.model.contract import MatterportSettings
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from deploy.export.source import Source
-from handler import mold
-from handler.image import Photo
+from handler.image.decode import Photo
+from handler.model import mold
 
 Array = npt.NDArray[Any]
 SQUARE_PX = 32

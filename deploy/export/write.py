@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from deploy.export.graphs import ExportError, reason
 from deploy.export.signatures import SERVING, Exported, Inputs
 from deploy.export.workplace import workplace
-from handler import wire
+from handler.backend import wire
 from handler.options import Options
 from handler.pipeline import select
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from deploy.local import exports, overlay, stack, traffic
 from deploy.local.photo import read_image, write_coins
-from deploy.local.processes import Programs, RunError, environment
-from deploy.local.signals import stop_signals
-from deploy.local.tables import table
+from deploy.tools.processes import Programs, RunError, environment
+from deploy.tools.signals import stop_signals
+from deploy.tools.tables import table
 from handler.errors import SegmentError
-from handler.image import Limits, decode_image
+from handler.image.decode import Limits, decode_image
 
 MODELS = {
     "float32": "float32",

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.local.signals import stop_signals
+from deploy.tools.signals import stop_signals
 
 ROOT = Path(__file__).parents[2]
 WANTED = "tests/requirements.txt"  # it names the others

@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.processes import ROOT, Programs, RunError
-from deploy.model import bundled
+from deploy.models.shapes import bundled
+from deploy.tools.processes import ROOT, Programs, RunError
 
-SOURCES = ("deploy/export", "deploy/model", "handler")
+SOURCES = ("deploy/export", "deploy/models/shapes", "handler")
 PINS = ("requirements.txt", "deploy/requirements.txt", "deploy/constraints.txt")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deploy.local.processes import RunError
+from deploy.tools.processes import RunError
 
 
 def write_coins(path: Path) -> Path:

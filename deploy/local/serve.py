@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deploy.local import exports, stack
 from deploy.local.photo import write_coins
-from deploy.local.processes import Programs, RunError
-from deploy.local.signals import stop_signals
+from deploy.tools.processes import Programs, RunError
+from deploy.tools.signals import stop_signals
 
 HTTP_PORT, GRPC_PORT = 8080, 8500
 LOOK_S = 0.3

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.local.model_server.address import check_free
-from deploy.local.model_server.errors import StartError
-from deploy.local.processes import Programs, RunError
+from deploy.model_server.address import check_free
+from deploy.model_server.errors import StartError
+from deploy.tools.processes import Programs, RunError
 
 HOST = "127.0.0.1"
 MODEL_NAME = "shapes"  # what the function asks for
@@ -49,7 +49,7 @@ def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port
     config = folder / "models.config"
     config.write_text(models_config(bases), encoding="utf-8")
     programs.start(
-        "model server", "deploy.local.model_server", f"--port={grpc_port}", f"--model_config_file={config.resolve()}"
+        "model server", "deploy.model_server", f"--port={grpc_port}", f"--model_config_file={config.resolve()}"
     )
     settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")

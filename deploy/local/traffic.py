@@ -9,15 +9,16 @@ from typing import Any
 import grpc
 import numpy.typing as npt
 
-from deploy.local.processes import RunError
-from deploy.local.tables import table
-from deploy.model import bundled
-from handler import pipeline, wire
-from handler.channel import CHANNEL_OPTIONS, Channel
-from handler.contract import ModelContract
-from handler.image import Limits
+from deploy.models.shapes import bundled
+from deploy.tools.processes import RunError
+from deploy.tools.tables import table
+from handler import pipeline
+from handler.backend import wire
+from handler.backend.channel import CHANNEL_OPTIONS, Channel
+from handler.backend.client import PREDICT, ModelClient
+from handler.image.decode import Limits
+from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.serving import PREDICT, ModelClient
 
 DEADLINE_S = 60.0
 REPEATS = 5

@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from deploy.local.processes import Programs
+from deploy.tools.processes import Programs
 from tests.bench import load, messages, photos, report, starts, timing
 from tests.bench.stack import FUNCTIONS, OURS, Stack
 

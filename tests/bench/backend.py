@@ -12,9 +12,9 @@ from pathlib import Path
 
 import grpc
 
-from handler import protos
-from handler.contract import CONTRACT_OUTPUT, CONTRACT_SIGNATURE
-from handler.serving import METADATA, PREDICT, STATUS
+from handler.backend import protos
+from handler.backend.client import METADATA, PREDICT, STATUS
+from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_SIGNATURE
 
 COUNT = "/bench.Backend/Count"
 THREADS = 16

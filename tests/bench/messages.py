@@ -5,11 +5,13 @@ import functools
 import msgspec
 import numpy as np
 
-from handler import mold, pipeline, protos, wire
+from handler import pipeline
+from handler.backend import protos, wire
+from handler.backend.metadata import derive_contract, read_signatures
 from handler.config import Config
-from handler.contract import ModelContract
-from handler.image import Limits, decode_image
-from handler.signature import derive_contract, read_signatures
+from handler.image.decode import Limits, decode_image
+from handler.model import mold
+from handler.model.contract import ModelContract
 from tests.bench import timing
 
 ROUNDS = 9

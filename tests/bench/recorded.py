@@ -13,10 +13,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from deploy.model import bundled, dataset, network
-from handler import mold, protos
-from handler.contract import ImageInput, MaskOutput, ModelContract, Resize
-from handler.image import Photo
+from deploy.models.shapes import bundled, dataset, network
+from handler.backend import protos
+from handler.image.decode import Photo
+from handler.model import mold
+from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 
 FRAME = 1024
 ROWS = 100

@@ -5,7 +5,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from deploy.local import tables
+from deploy.tools import tables
 from tests.bench import timing
 
 MS, MB = 1000, 1e6

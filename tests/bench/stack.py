@@ -10,10 +10,10 @@ from pathlib import Path
 
 import grpc
 
-from deploy.local.processes import RunError, environment
 from deploy.local.stack import HOST, free_ports
-from handler.channel import CHANNEL_OPTIONS
-from handler.serving import PREDICT
+from deploy.tools.processes import RunError, environment
+from handler.backend.channel import CHANNEL_OPTIONS
+from handler.backend.client import PREDICT
 from tests.bench import backend
 
 ROOT = Path(__file__).parents[2]

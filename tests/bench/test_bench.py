@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from deploy.local.processes import Programs
+from deploy.tools.processes import Programs
 from tests.bench import __main__ as bench
 from tests.bench import messages, photos, report, timing
 from tests.bench.stack import Stack

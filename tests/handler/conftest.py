@@ -1,11 +1,11 @@
-"""A SavedModel small enough for any test: what tests/handler/backend.py answers, from TensorFlow itself."""
+"""A SavedModel small enough for any test: what tests/support/backend.py answers, from TensorFlow itself."""
 
 import subprocess
 import sys
 
 import pytest
 
-from tests.handler.backend import BOUNDARY
+from tests.support.backend import BOUNDARY
 
 SAVE = """
 import sys, tensorflow as tf

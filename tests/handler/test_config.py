@@ -1,8 +1,8 @@
 import pytest
 
+from handler.backend.tls import Tls
 from handler.config import Config
 from handler.errors import ConfigError
-from handler.tls import Tls
 
 
 def test_defaults():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from tests.handler.backend import BOUNDARY
+from tests.support.backend import BOUNDARY
 from tests.test_main import png
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def http(request, base_path, monkeypatch):
         port = probe.getsockname()[1]
     flags = [f"--port={port}", "--model_name=shapes", f"--model_base_path={base_path}"]
     flags.append(f"--enable_serialization_as_tensor_content={request.param}")
-    server = subprocess.Popen([sys.executable, "-m", "deploy.local.model_server", *flags], cwd=ROOT)
+    server = subprocess.Popen([sys.executable, "-m", "deploy.model_server", *flags], cwd=ROOT)
     monkeypatch.setenv("TF_SERVING_ADDRESS", f"localhost:{port}")
     http = functions_framework.create_app("segment", str(ROOT / "main.py")).test_client()
     end_s = time.monotonic() + 90

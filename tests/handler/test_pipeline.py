@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handler.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
+from handler.backend.wire import Answer
 from handler.errors import ContractViolation
-from handler.image import Limits
+from handler.image.decode import Limits
+from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
-from handler.wire import Answer
-from tests.handler.backend import BOUNDARY, two_objects
+from tests.support.backend import BOUNDARY, two_objects
 
 
 def png(width=64, height=64):

@@ -7,13 +7,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.contract import ImageInput, MaskOutput, ModelContract, Resize
-from handler.image import Limits
+from handler.backend.wire import Answer
+from handler.image.decode import Limits
+from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
-from handler.wire import Answer
-from tests.handler.test_masks import sample
-from tests.readers import coco_decode
+from tests.handler.masks.test_encodings import sample
+from tests.support.readers import coco_decode
 
 RULES = [
     Resize(mode="square", min_dim=80, max_dim=128),

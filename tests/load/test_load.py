@@ -17,10 +17,10 @@ from threading import Thread
 
 import pytest
 
-from tests.contract.conftest import KEYS, running, show_scene
-from tests.handler.backend import Backend, serve
+from tests.http.conftest import KEYS, running, show_scene
 from tests.load import __main__ as command
 from tests.load import answers, traffic
+from tests.support.backend import Backend, serve
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "an.id.token"

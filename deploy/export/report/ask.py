@@ -19,16 +19,17 @@ from tensorflow_serving.apis import model_pb2
 
 from deploy.export import dialects, signatures
 from deploy.export.source import Source
-from deploy.local.model_server.flags import Flags
-from deploy.local.model_server.predict import encode_response
-from deploy.local.model_server.server import ModelServer
-from handler import pipeline, wire
-from handler.channel import Channel
-from handler.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
-from handler.image import Limits
+from deploy.model_server.flags import Flags
+from deploy.model_server.predict import encode_response
+from deploy.model_server.server import ModelServer
+from handler import pipeline
+from handler.backend import wire
+from handler.backend.channel import Channel
+from handler.backend.client import ModelClient
+from handler.backend.wire import Answer, Expected
+from handler.image.decode import Limits
+from handler.model.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.options import Options
-from handler.serving import ModelClient
-from handler.wire import Answer, Expected
 
 DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
 KINDS: dict[str, Callable[[Source], signatures.Exported]] = {

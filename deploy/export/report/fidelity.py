@@ -24,8 +24,8 @@ from deploy.export.report.ask import KINDS, Seen, as_png, in_tensorflow, served
 from deploy.export.report.compare import LARGE_PX, Fidelity, compare, saturated_share, summarise
 from deploy.export.report.weigh import describe_bytes, weigh
 from deploy.export.source import Source, the_bundled_model
-from deploy.local.tables import table
-from deploy.model import dataset, evaluate
+from deploy.models.shapes import dataset, evaluate
+from deploy.tools.tables import table
 from handler import pipeline
 
 ENCODINGS = {"proto fields": False, "tensor_content": True}  # TensorFlow Serving's default first

@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.export.graphs import ExportError
 from deploy.export.workplace import workplace
 from handler.errors import SegmentError
-from handler.image import Limits, decode_image
+from handler.image.decode import Limits, decode_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LISTED = 3  # reasons in an error

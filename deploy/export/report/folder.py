@@ -29,7 +29,7 @@ from deploy.export.report.histograms import histograms
 from deploy.export.report.pictures import changes_of, draw_all
 from deploy.export.source import Source
 from handler.errors import SegmentError
-from handler.image import Limits, decode_image
+from handler.image.decode import Limits, decode_image
 
 PICTURE_PX, LEAST_PX, AT_FULL_SIZE = 960, 320, 20  # longer side of a picture on the page, for up to so many images
 

@@ -14,9 +14,9 @@ from deploy.export import dialects, write
 from deploy.export.graphs import Graph
 from deploy.export.report.ask import KINDS, as_png, served
 from deploy.export.source import Source, of_graph
-from deploy.local.tables import table
+from deploy.tools.tables import table
+from handler.backend.metadata import META_HEAD
 from handler.config import Config
-from handler.signature import META_HEAD
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,18 @@ from PIL import Image
 
 from deploy.bundle import __main__ as bundle
 from deploy.bundle import messages, pins
-from deploy.local.processes import environment
 from deploy.local.stack import free_ports
-from tests.handler.backend import Backend, serve
+from deploy.tools.processes import environment
+from tests.support.backend import Backend, serve
 
 ROOT = Path(__file__).parents[3]
 LARGEST_BYTES = 150_000_000
 TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
-NEED_TENSORFLOW = tuple(
-    f"tests/handler/test_{name}.py" for name in ("end_to_end", "protos", "replicas", "secure", "versions")
+NEED_TENSORFLOW = (
+    "tests/handler/test_end_to_end.py",
+    *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
-COPIED = ("__init__.py", "readers.py", "certificates.py", "test_main.py", "handler", "contract", "golden")
+COPIED = ("__init__.py", "support", "test_main.py", "handler", "http", "deploy/model_server/golden")
 START_S = 60
 
 
@@ -58,7 +59,7 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
     shutil.copytree(written, tmp_path / "function")
     for name in COPIED:
         source, target = ROOT / "tests" / name, tmp_path / "function" / "tests" / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy2(ROOT / name, tmp_path / "function")
@@ -69,7 +70,7 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
             "pytest",
             "-q",
             "tests/handler",
-            "tests/contract",
+            "tests/http",
             *(f"--ignore={name}" for name in NEED_TENSORFLOW),
         ],
         cwd=tmp_path / "function",

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from deploy.bundle import pins
-from deploy.local.model_server import flags
-from deploy.local.model_server.models import models_from_file
+from deploy.model_server import flags
+from deploy.model_server.models import models_from_file
 from handler.config import Config
-from tests.contract import scenes
 from tests.deploy.container import dockerfile
+from tests.http import scenes
 from tests.test_readme import Asked
 
 FOLDER = dockerfile.DOCKERFILE.parent

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from deploy.local.stack import free_ports
-from tests.contract import scenes
 from tests.deploy.container.dockerfile import ROOT
+from tests.http import scenes
 
 NAMES = ("TF_SERVING_ADDRESS", "MODEL_NAME", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
 SERVERS = 2  # each test is run under both servers of functions-framework
@@ -27,7 +27,7 @@ def run(*command, **settings):
 
 
 def test_formats_routes_and_images_are_the_same_against_a_served_model():
-    done = run("tests.contract", "-k", "test_formats or test_web or test_images")
+    done = run("tests.http", "-k", "test_formats or test_web or test_images")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = re.search(r"against TensorFlow Serving on 127\.0\.0\.1:\d+, model (\w+): (\d+) deselected", done.stdout)
     assert told[1] == scenes.NAME
@@ -38,6 +38,6 @@ def test_formats_routes_and_images_are_the_same_against_a_served_model():
 def test_the_tests_ask_the_server_that_the_environment_names():
     (nobody,) = free_ports(1)
     address = f"127.0.0.1:{nobody}"
-    done = run("pytest", "tests/contract/test_web.py", "-k", "test_routes", TF_SERVING_ADDRESS=address, DEADLINE_S="1")
+    done = run("pytest", "tests/http/test_web.py", "-k", "test_routes", TF_SERVING_ADDRESS=address, DEADLINE_S="1")
     assert done.returncode == 1
     assert f"{SERVERS} failed" in done.stdout

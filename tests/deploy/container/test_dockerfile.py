@@ -24,7 +24,7 @@ from deploy.bundle import __main__ as bundle
 from deploy.bundle import pins
 from deploy.local.stack import free_ports
 from tests.deploy.container.dockerfile import DOCKERFILE, base_image, command, copied, healthcheck, named, settings
-from tests.handler.backend import Backend, serve
+from tests.support.backend import Backend, serve
 
 BIN = Path(sys.executable).parent
 START_S = 60

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deploy.export.__main__ import KINDS, main
-from deploy.model import bundled
+from deploy.models.shapes import bundled
 from tests.deploy.export import savedmodels
 
 ROOT = Path(__file__).parents[3]

@@ -16,10 +16,10 @@ from deploy.export import signatures, write
 from deploy.export.graphs import ExportError, from_builder, from_keras
 from deploy.export.report import fidelity
 from deploy.export.source import of_graph, the_bundled_model
-from deploy.model import bundled, dataset
-from handler import mold, quantize
-from handler.contract import ModelContract
-from handler.image import Photo
+from deploy.models.shapes import bundled, dataset
+from handler.image.decode import Photo
+from handler.model import mold, quantize
+from handler.model.contract import ModelContract
 
 SCENES = 40
 ROOT = Path(__file__).parents[3]
@@ -128,13 +128,13 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
 @pytest.mark.parametrize(
     ("builder", "weights", "message"),
     [
-        ("deploy.model.network:nothing", bundled.WEIGHTS, "package.module:function"),
+        ("deploy.models.shapes.network:nothing", bundled.WEIGHTS, "package.module:function"),
         ("no.such.module:build", bundled.WEIGHTS, "package.module:function"),
         (bundled.BUILDER, Path("nowhere.weights.h5"), "nowhere.weights.h5"),
-        ("deploy.model.network:_mask_head", bundled.WEIGHTS, "must fit the model"),
+        ("deploy.models.shapes.network:_mask_head", bundled.WEIGHTS, "must fit the model"),
         (":", bundled.WEIGHTS, "package.module:function"),
         ("math:sin", bundled.WEIGHTS, "without arguments"),
-        ("deploy.model.network:parts", bundled.WEIGHTS, "Keras model, got Parts"),
+        ("deploy.models.shapes.network:parts", bundled.WEIGHTS, "Keras model, got Parts"),
     ],
 )
 def test_a_wrong_source_is_named(builder, weights, message):

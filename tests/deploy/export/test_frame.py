@@ -1,4 +1,4 @@
-"""The frame made in the graph equals the one handler.mold makes for graphs that ask the client for it."""
+"""The frame made in the graph equals the one handler.model.mold makes for graphs that ask the client for it."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from deploy.export import frame
-from handler import mold
-from handler.contract import AnchorInput, Resize
-from handler.image import Photo
+from handler.image.decode import Photo
+from handler.model import mold
+from handler.model.contract import AnchorInput, Resize
 
 MEAN = (123.7, 116.8, 103.9)
 RULES = [Resize(mode="pad64", min_dim=0, max_dim=1024), Resize(mode="square", min_dim=0, max_dim=256)]

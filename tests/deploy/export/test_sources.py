@@ -17,14 +17,14 @@ from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
 from deploy.export.__main__ import main
-from deploy.local.model_server.flags import Flags
-from deploy.local.model_server.server import ModelServer
-from deploy.model import bundled, coins, network
-from handler import mold
-from handler.contract import AnchorInput, ModelContract, Resize
+from deploy.model_server.flags import Flags
+from deploy.model_server.server import ModelServer
+from deploy.models.shapes import bundled, coins, network
+from handler.model import mold
+from handler.model.contract import AnchorInput, ModelContract, Resize
 from tests.deploy.export import savedmodels
-from tests.handler.test_masks import sample
-from tests.readers import coco_decode, float32_decode
+from tests.handler.masks.test_encodings import sample
+from tests.support.readers import coco_decode, float32_decode
 
 ROOT = Path(__file__).parents[3]
 OWN = ["--resize-mode=pad64", "--min-dim=0", "--anchor-scales", "12", "24", "48", "96", "192"]

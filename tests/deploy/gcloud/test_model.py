@@ -7,7 +7,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from deploy.local.model_server import flags
+from deploy.model_server import flags
 from tests.deploy.gcloud.conftest import ROOT, calls
 
 ACCOUNT = "tf-serving@a-project.iam.gserviceaccount.com"

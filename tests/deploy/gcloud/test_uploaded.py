@@ -13,20 +13,20 @@ import venv
 import pytest
 
 from deploy.local import exports
-from deploy.local.model_server.flags import Flags
-from deploy.local.model_server.models import Model
-from deploy.local.model_server.server import ModelServer
 from deploy.local.photo import write_coins
-from deploy.local.processes import environment
 from deploy.local.stack import free_ports
-from deploy.model import coins, evaluate
-from tests.certificates import Authority
-from tests.contract.conftest import wait_for
+from deploy.model_server.flags import Flags
+from deploy.model_server.models import Model
+from deploy.model_server.server import ModelServer
+from deploy.models.shapes import coins, evaluate
+from deploy.tools.processes import environment
 from tests.deploy.gcloud.conftest import ROOT
 from tests.deploy.gcloud.fake_gcloud import pairs
 from tests.deploy.gcloud.test_function import deployment, option
 from tests.deploy.local.test_demo import instances
-from tests.front_door import FrontDoor, MetadataServer, front_door, metadata_server
+from tests.http.conftest import wait_for
+from tests.support.certificates import Authority
+from tests.support.front_door import FrontDoor, MetadataServer, front_door, metadata_server
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import pytest
 
-from deploy.local.model_server import flags, models
+from deploy.model_server import flags, models
 from handler.config import Config
 
 from .rendered import FUNCTION, OVERLAYS, SERVING, environment, kind, milli, pods_of

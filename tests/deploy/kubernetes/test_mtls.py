@@ -11,9 +11,9 @@ import grpc
 import pytest
 import yaml
 
-from deploy.local.model_server import ssl_config
+from deploy.model_server import ssl_config
 from handler.config import Config
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 from .rendered import COMBINED, FUNCTION, KUBERNETES, SERVING, environment, pods_of
 

@@ -3,9 +3,9 @@
 import pytest
 from gunicorn.config import GracefulTimeout
 
-from deploy.local.model_server.flags import Flags
+from deploy.model_server.flags import Flags
 from handler.config import Config
-from handler.routes import PAGES
+from handler.web.routes import PAGES
 
 from .rendered import FUNCTION, OVERLAYS, SERVING, environment, kind, pods, pods_of, services
 

@@ -18,9 +18,9 @@ from PIL import Image
 from skimage import data
 
 from deploy.local.stack import free_ports
-from deploy.model import coins, evaluate
+from deploy.models.shapes import coins, evaluate
 from handler.pipeline import Instance
-from handler.shapes import RleMask
+from handler.web.schemas import RleMask
 
 ROOT = Path(__file__).parents[3]
 

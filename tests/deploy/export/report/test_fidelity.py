@@ -8,7 +8,7 @@ from deploy.export.report.ask import Seen
 from deploy.export.report.compare import compare, saturated_share, summarise
 from deploy.export.report.weigh import weigh
 from handler.pipeline import Instance
-from handler.shapes import RleMask
+from handler.web.schemas import RleMask
 
 SIZE = 40
 

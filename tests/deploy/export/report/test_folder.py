@@ -17,9 +17,9 @@ from deploy.export.graphs import ExportError, Graph
 from deploy.export.report import charts, page
 from deploy.export.report.folder import write_report
 from deploy.export.source import of_graph, the_bundled_model
-from deploy.model import bundled, shapes
-from handler import mold
-from handler.image import Photo
+from deploy.models.shapes import bundled, scenes
+from handler.image.decode import Photo
+from handler.model import mold
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on NumPy 2
 ROOT = Path(__file__).parents[4]
@@ -36,7 +36,7 @@ def source():
 def photos(tmp_path_factory):
     """Three scenes of different sizes, real coins, an image without anything, a broken one, and no image at all."""
     folder = tmp_path_factory.mktemp("photos")
-    scenes = [Image.fromarray(shapes.draw(SEED + seed, 192).image) for seed in range(3)]
+    scenes = [Image.fromarray(scenes.draw(SEED + seed, 192).image) for seed in range(3)]
     scenes[0].save(folder / "<b>.png")
     scenes[1].crop((0, 0, 150, 97)).save(folder / "scene.WebP", lossless=True)
     scenes[2].resize((1200, 1200)).save(folder / "large.jpeg", quality=95)

@@ -1,0 +1,167 @@
+"""The gRPC server and the models' watchers, as one resource."""
+
+import concurrent.futures
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from deploy.model_server import ssl_config
+from deploy.model_server.errors import LoadFailedError, ServingError, StartError, truncate
+from deploy.model_server.flags import Flags
+from deploy.model_server.models import Model, models_from_flags
+from deploy.model_server.services import Method, methods
+from deploy.model_server.versions import ModelVersions, Timing, VersionStatus
+
+_log = logging.getLogger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_STOP_GRACE_S = 1.0
+_HEALTH_SERVICES = ("", "ModelService", "PredictionService")
+
+
+class ModelServer:
+    """Serve models as ``flags`` say: ``start`` loads them and then listens, ``stop`` ends both.
+
+    ``with ModelServer(Flags(port=0, model_base_path=...)) as server:`` starts and stops one; ``server.target`` is what
+    a channel connects to. ``models`` replaces those of the flags.
+    """
+
+    def __init__(self, flags: Flags, models: Sequence[Model] | None = None) -> None:
+        self.target = ""  # host:port or unix:path, known once the server listens
+        self._flags = flags
+        timing = Timing(
+            flags.file_system_poll_wait_seconds, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6
+        )
+        self._models = {
+            model.name: ModelVersions(model, timing)
+            for model in (models_from_flags(flags) if models is None else models)
+        }
+        self._grpc: grpc.Server | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, cancel: threading.Event | None = None) -> None:
+        """Load every model, waiting for base paths to fill, then listen; return early, deaf, once ``cancel`` is set.
+
+        Raises StartError when a first version fails to load or an address cannot be listened on.
+        """
+        for model in self._models.values():
+            model.start()
+        for model in self._models.values():
+            while not model.settled.wait(0.05):
+                if cancel is not None and cancel.is_set():
+                    return
+        self._check_loaded()
+        self._listen()
+
+    def stop(self) -> None:
+        """Refuse new calls, give those in flight a second, then unload every version."""
+        if self._grpc is not None:
+            self._grpc.stop(_STOP_GRACE_S).wait()
+            self._grpc = None
+        for model in self._models.values():
+            model.stop()
+
+    def statuses(self, model_name: str) -> list[VersionStatus]:
+        """List every version of the model ever seen, from new to old."""
+        return self._models[model_name].statuses()
+
+    def _check_loaded(self) -> None:
+        failures = [
+            f"{{{{name: {name} version: {status.version}}} due to error: {status.code.name}: {status.message}}}, "
+            for name, model in self._models.items()
+            for status in model.statuses()
+            if status.code
+        ]
+        if failures:
+            raise LoadFailedError(
+                f"Failed to start server. Error: UNKNOWN: {len(failures)} servable(s) did not become available:"
+                f" {{{''.join(failures)}}}"
+            )
+
+    def _listen(self) -> None:
+        flags = self._flags
+        options = (
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its calls
+            *flags.channel_arguments(),
+        )
+        pool = concurrent.futures.ThreadPoolExecutor(flags.grpc_max_threads, thread_name_prefix="grpc")
+        server = grpc.server(pool, options=options)
+        if flags.enable_grpc_healthcheck_service:
+            _add_health(server)
+        known = methods(self._models, as_content=flags.enable_serialization_as_tensor_content)
+        server.add_generic_rpc_handlers((_Router(known),))
+        try:
+            if flags.grpc_socket_path:
+                self.target = f"unix:{flags.grpc_socket_path}"
+                server.add_insecure_port(self.target)
+            if flags.port or not flags.grpc_socket_path:
+                port = _add_port(server, _address(flags.grpc_bind_address, flags.port), flags.ssl_config_file)
+                self.target = _address(flags.grpc_bind_address, port)
+        except RuntimeError as error:
+            raise StartError(f"cannot listen on {self.target or flags.grpc_bind_address}: {error}") from error
+        server.start()
+        self._grpc = server
+        _log.info("serving %s over gRPC at %s", ", ".join(self._models), self.target)
+
+
+class _Router(grpc.GenericRpcHandler):  # grpc ships no types
+    """Hand bytes to the method of the called path; any other path is UNIMPLEMENTED with an empty message."""
+
+    def __init__(self, known: Mapping[str, Method]) -> None:
+        self._handlers = {path: _handler(method) for path, method in known.items()}
+        self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Find the handler of one call."""
+        return self._handlers.get(handler_call_details.method, self._unknown)
+
+
+def _handler(method: Method) -> Any:
+    def call(serialised: bytes, context: grpc.ServicerContext) -> bytes | None:
+        try:
+            return method(serialised)
+        except ServingError as error:
+            context.abort(_CODES[int(error.code)], truncate(error.message))
+            return None  # abort raises
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _unimplemented(_requests: Any, context: grpc.ServicerContext) -> Any:
+    context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+def _add_port(server: grpc.Server, address: str, ssl_config_file: str) -> int:
+    if ssl_config_file:
+        return int(server.add_secure_port(address, ssl_config.credentials(Path(ssl_config_file))))
+    return int(server.add_insecure_port(address))
+
+
+def _add_health(server: grpc.Server) -> None:
+    servicer = health.HealthServicer()
+    for name in _HEALTH_SERVICES:
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

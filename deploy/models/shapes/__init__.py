@@ -1,0 +1,11 @@
+"""The bundled model: a compact Mask R-CNN trained on shapes that this package draws.
+
+scenes     one scene: circles, squares, triangles on clutter, with exact masks
+dataset    scenes in bulk, kept on disk, augmented
+network    features, RPN, heads, and the inference model joined of them
+boxes      box arithmetic and ROI-align
+targets    what each head should have said
+train      the training loop
+evaluate   average precision on held-out scenes; coins of a real photograph (coins)
+bundled    what the exporter needs to know of the result
+"""

@@ -1,0 +1,195 @@
+"""Arrays into the bytes of a PredictRequest, and the bytes of a PredictResponse into arrays.
+
+A request is put together around the tensors, so that their megabytes are copied once, where protobuf's own messages
+copy them three times. Source: protobuf.dev, "Encoding", and the field numbers of predict.proto and tensor.proto.
+
+TensorFlow Serving sends int8 either as packed ``int_val`` varints (its default: 1 byte for 0..127 and 10 for a negative
+code, which is sign-extended to 64 bits) or as ``tensor_content``. float32 comes in ``float_val`` or ``tensor_content``.
+All are read, a vector operation each; see :mod:`handler.backend.protos` on how the packed bytes stay bytes.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from handler.backend import protos, varint
+from handler.errors import ContractViolation, VersionChanged
+
+Array = npt.NDArray[Any]
+INPUTS, KEY, VALUE, TENSOR_CONTENT = 2, 1, 2, 4  # fields of PredictRequest, of a map's entry, and of TensorProto
+_NUMPY: dict[int, np.dtype[Any]] = {
+    protos.DT_FLOAT: np.dtype(np.float32),
+    protos.DT_INT8: np.dtype(np.int8),
+    protos.DT_UINT8: np.dtype(np.uint8),
+}
+_DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model is asked, and which version of it: a number, a label that the server knows, or else the latest."""
+
+    name: str
+    version: int | None = None
+    label: str = ""
+
+    def fill(self, message: Any) -> None:
+        """Write this to a message ModelSpec."""
+        message.name = self.name
+        if self.version is not None:
+            message.version.value = self.version
+        elif self.label:
+            message.version_label = self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An output tensor as the contract wants it: ``shape`` has None where any size will do."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("any" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name} must be {self.dtype} [{dims}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Output tensors by name, the version of the model that made them, and the bytes of request and response."""
+
+    outputs: Mapping[str, Array]
+    version: int
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+
+def encode_request(
+    model: ModelSpec, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()
+) -> bytes:
+    """Return a PredictRequest; ``outputs`` names the tensors wanted, () all."""
+    request = protos.PredictRequest(output_filter=outputs)
+    model.fill(request.model_spec)
+    request.model_spec.signature_name = signature
+    parts: list[Any] = [request.SerializeToString()]
+    for name, array in inputs.items():
+        tensor = protos.TensorProto(dtype=_DTYPES[array.dtype])
+        for size in array.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        content = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        key, head = name.encode(), tensor.SerializeToString() + varint.header(TENSOR_CONTENT, content.nbytes)
+        entry = varint.header(KEY, len(key)) + key + varint.header(VALUE, len(head) + content.nbytes) + head
+        parts += [varint.header(INPUTS, len(entry) + content.nbytes), entry, content]
+    return b"".join(parts)
+
+
+def decode_response(response: bytes, expected: tuple[Expected, ...], version: int | None = None) -> Answer:
+    """Return the ``expected`` outputs of a PredictResponse, by model ``version`` unless that is None.
+
+    Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length;
+    VersionChanged, before any of that, where another version answered.
+    """
+    message = _parse(response)
+    answered = message.model_spec.version.value
+    if version not in (None, answered):
+        raise VersionChanged(f"model version {version} must answer, got version {answered}", answered)
+    outputs = {}
+    for want in expected:
+        if want.name not in message.outputs:
+            raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
+        outputs[want.name] = _array(message.outputs[want.name], want, response)
+    return Answer(outputs, answered, down_bytes=len(response))
+
+
+def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
+    """Return the first string of output ``name`` (string [n], n > 0) and the model's version."""
+    message = _parse(response)
+    tensor = message.outputs.get(name)
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim) if tensor is not None else 0
+    if tensor is None or tensor.dtype != protos.DT_STRING or count < 1:
+        raise ContractViolation(f"{name} must be a non-empty string [n], got {_describe(tensor)}")
+    text = bytes(tensor.string_val[0]) if tensor.string_val else _first_string(tensor.tensor_content, count)
+    if text is None:
+        raise ContractViolation(f"{name} must be {count} strings, got {_describe(tensor)} without them")
+    return text, message.model_spec.version.value
+
+
+def _first_string(content: bytes, count: int) -> bytes | None:
+    """Return the first of ``count`` strings in a tensor's content: all lengths as varints, then all the bytes."""
+    data = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(data < 0x80)[:count]
+    if len(ends) < count or ends[0] >= varint.MAX_BYTES:
+        return None
+    length = sum(int(byte & 0x7F) << (7 * place) for place, byte in enumerate(data[: ends[0] + 1]))
+    start = int(ends[-1]) + 1
+    return content[start : start + length] if start + length <= len(content) else None
+
+
+def _parse(response: bytes) -> Any:
+    try:
+        return protos.RawPredictResponse.FromString(response)
+    except DecodeError as error:
+        raise ContractViolation(f"the answer must be a PredictResponse, got {len(response)} other bytes") from error
+
+
+def _array(tensor: Any, want: Expected, response: bytes) -> Array:
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    dtype = _NUMPY.get(tensor.dtype)
+    fits = len(shape) == len(want.shape) and all(w in (None, s) for w, s in zip(want.shape, shape, strict=True))
+    if (
+        dtype is None
+        or dtype != np.dtype(want.dtype)
+        or not fits
+        or tensor.tensor_shape.unknown_rank
+        or min(shape, default=0) < 0
+    ):
+        raise ContractViolation(f"{want}, got {_describe(tensor)}")
+    count = math.prod(shape)
+    values = _values(tensor, dtype, count)
+    if values is None or (len(values) != count and not tensor.tensor_content):
+        values = _values_by_protobuf(response, want.name, dtype)
+    if values is None or len(values) != count:
+        got = "values out of range" if values is None else f"{len(values)} values"
+        raise ContractViolation(f"{want}, got {_describe(tensor)} with {got}")
+    shaped: Array = values.reshape(shape)
+    return shaped
+
+
+def _values(tensor: Any, dtype: np.dtype[Any], count: int) -> Array | None:
+    """Return the tensor's values [n] without parsing them, or None where that takes a real parser."""
+    if tensor.tensor_content:
+        if len(tensor.tensor_content) % dtype.itemsize:
+            return np.zeros(0, dtype)
+        return np.frombuffer(tensor.tensor_content, dtype.newbyteorder("<"))
+    packed = tensor.float_val if dtype == np.float32 else tensor.int_val
+    run = packed[0] if len(packed) == 1 else b"".join(packed)
+    if not run:
+        return None if count else np.zeros(0, dtype)
+    if dtype == np.float32:
+        return np.frombuffer(run, "<f4") if len(run) % 4 == 0 else None
+    return varint.decode_int8(run) if dtype == np.int8 else None
+
+
+def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Array | None:
+    """Return the values [n] as protobuf reads them (unpacked fields, odd varints), None where one does not fit."""
+    try:
+        tensor = protos.PredictResponse.FromString(response).outputs[name]
+    except DecodeError as error:
+        raise ContractViolation(f"the answer must be a PredictResponse, got a broken {name}") from error
+    if dtype == np.float32:
+        return np.array(tensor.float_val, np.float32)
+    wide = np.array(tensor.int_val, np.int64)
+    bounds = np.iinfo(dtype)
+    return wide.astype(dtype) if ((wide >= bounds.min) & (wide <= bounds.max)).all() else None
+
+
+def _describe(tensor: Any) -> str:
+    if tensor is None:
+        return "none of that name"
+    return f"{protos.dtype_name(tensor.dtype)} [{', '.join(str(dim.size) for dim in tensor.tensor_shape.dim)}]"

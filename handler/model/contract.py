@@ -1,0 +1,196 @@
+"""What client and model agreed on: tensor names, types, quantization, resize rule, labels.
+
+A model exported by this project carries its contract as JSON in a signature of its own (``CONTRACT_SIGNATURE``);
+for any other model :mod:`handler.backend.metadata` derives one. All that follows reads the contract and nothing else.
+
+Quantization is affine, as in TensorFlow Lite: ``real = scale * (code - zero_point)``.
+"""
+
+import math
+from typing import Literal, Self
+
+import msgspec
+
+from handler.errors import ContractViolation
+
+CONTRACT_SIGNATURE = "segment_contract"
+CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; its values do not matter
+CONTRACT_OUTPUT = "contract"  # its output, string [n], each the same JSON
+SCHEMA = 1
+MAX_SCALE = 1000
+
+INT8_MIN, INT8_MAX = -128, 127
+
+
+def _expect(condition: bool, what: str, got: object) -> None:
+    if not condition:
+        raise ContractViolation(f"contract: {what}, got {got!r}")
+
+
+def _positive(*values: float) -> bool:
+    return all(math.isfinite(value) and value > 0 for value in values)
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Common struct settings: immutable, keyword-only, strict about names."""
+
+
+class ImageInput(_Part, frozen=True, kw_only=True):
+    """The image tensor [1, H, W, 3], RGB.
+
+    ``mean``: what the client subtracts before quantizing, or None where the graph does. ``padded``: True when the
+    client sends the whole frame, False when it sends the resized image alone and the graph pads. A float32 image has
+    scale 1 and zero point 0. Lossless int8 boundary: scale 1, zero point -128, mean None.
+    """
+
+    name: str = "input_image"
+    dtype: Literal["int8", "float32", "uint8"]
+    scale: float = 1.0
+    zero_point: int = 0
+    mean: tuple[float, float, float] | None = None
+    padded: bool
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.name), "image.name must not be empty", self.name)
+        _expect(_positive(self.scale), "image.scale must be positive and finite", self.scale)
+        low, high = (0, 255) if self.dtype == "uint8" else (INT8_MIN, INT8_MAX)
+        _expect(low <= self.zero_point <= high, f"image.zero_point must be in {low}..{high}", self.zero_point)
+        identity = self.dtype != "float32" or (self.scale == 1 and self.zero_point == 0)
+        _expect(identity, "a float32 image must have scale 1 and zero_point 0", (self.scale, self.zero_point))
+        finite = self.mean is None or all(map(math.isfinite, self.mean))
+        _expect(finite, "image.mean must be three finite numbers", self.mean)
+
+
+class DetectionOutput(_Part, frozen=True, kw_only=True):
+    """Detections, float32 [1, N, 6]: y1, x1, y2, x2, class, score. The first row with class 0 ends the list.
+
+    ``boxes``: ``frame``, normalised to the padded frame (:mod:`handler.model.mold`); ``image``, as shares
+    0..1 of the image's own height and width.
+    """
+
+    name: str = "mrcnn_detection"
+    boxes: Literal["frame", "image"] = "frame"
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.name), "detections.name must not be empty", self.name)
+
+
+class MaskOutput(_Part, frozen=True, kw_only=True):
+    """Mask probabilities: [1, N, mh, mw], or [1, N, mh, mw, C] where ``per_class``.
+
+    ``article``: the codes are ``cast(p * 255, int8)`` without saturation, so what lies above 127 has to be recovered.
+    """
+
+    name: str = "mrcnn_mask"
+    dtype: Literal["int8", "float32"]
+    scale: float = 1.0
+    zero_point: int = 0
+    per_class: bool
+    article: bool = False
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.name), "masks.name must not be empty", self.name)
+        _expect(_positive(self.scale), "masks.scale must be positive and finite", self.scale)
+        _expect(INT8_MIN <= self.zero_point <= INT8_MAX, "masks.zero_point must be in -128..127", self.zero_point)
+        identity = self.dtype != "float32" or (self.scale == 1 and self.zero_point == 0)
+        _expect(identity, "float32 masks must have scale 1 and zero_point 0", (self.scale, self.zero_point))
+        _expect(not self.article or self.dtype == "int8", "masks.article needs dtype int8", self.dtype)
+
+
+class Resize(_Part, frozen=True, kw_only=True):
+    """Matterport's resize rule; see :func:`handler.model.mold.resize_rule`. Sides in pixels.
+
+    ``square``: the frame is max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to a multiple
+    of 64. ``fit``: the frame is the resized image, as the graph does the rest. ``min_dim`` 0 never enlarges;
+    ``min_scale`` 0 sets no lower bound.
+    """
+
+    mode: Literal["square", "pad64", "fit"]
+    min_dim: int
+    max_dim: int
+    min_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        _expect(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
+        aligned = self.mode != "pad64" or self.max_dim % 64 == 0
+        _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
+        enlarged = 0 <= self.min_dim <= self.max_dim
+        _expect(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
+        usable = 0 <= self.min_scale <= MAX_SCALE
+        _expect(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
+
+
+class MetaInput(_Part, frozen=True, kw_only=True):
+    """Matterport's ``input_image_meta``, float32 [1, 12 + num_classes], for graphs that want it from the client."""
+
+    name: str = "input_image_meta"
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.name), "meta.name must not be empty", self.name)
+        _expect(1 <= self.num_classes <= 1 << 16, "meta.num_classes must be in 1..65536", self.num_classes)
+
+
+class AnchorInput(_Part, frozen=True, kw_only=True):
+    """Matterport's ``input_anchors``, float32 [1, A, 4]: one scale and one stride (pixels) a pyramid level."""
+
+    name: str = "input_anchors"
+    scales: tuple[float, ...] = (32, 64, 128, 256, 512)
+    ratios: tuple[float, ...] = (0.5, 1, 2)
+    strides: tuple[int, ...] = (4, 8, 16, 32, 64)
+
+    def __post_init__(self) -> None:
+        _expect(bool(self.name), "anchors.name must not be empty", self.name)
+        paired = len(self.scales) == len(self.strides) > 0
+        _expect(paired, "anchors need one scale for each stride", (self.scales, self.strides))
+        _expect(len(self.ratios) > 0, "anchors.ratios must not be empty", self.ratios)
+        usable = _positive(*self.scales, *self.ratios, *self.strides)
+        _expect(usable, "anchors need positive numbers", (self.scales, self.ratios, self.strides))
+
+
+class MatterportSettings(_Part, frozen=True, kw_only=True):
+    """What a Matterport model without a contract does not say of itself; ``labels`` from class 1 on, may be empty."""
+
+    resize: Resize
+    mean: tuple[float, float, float]
+    anchors: AnchorInput
+    labels: tuple[str, ...] = ()
+
+
+class ModelContract(_Part, frozen=True, kw_only=True):
+    """The whole agreement. ``labels``: class id -> name, may be empty; ``source``: where the contract came from."""
+
+    schema: int = SCHEMA
+    image: ImageInput
+    detections: DetectionOutput = DetectionOutput()
+    masks: MaskOutput
+    resize: Resize
+    labels: dict[int, str] = {}
+    source: str
+    meta: MetaInput | None = None
+    anchors: AnchorInput | None = None
+    signature: str = "serving_default"
+
+    def __post_init__(self) -> None:
+        _expect(self.schema == SCHEMA, f"schema must be {SCHEMA}", self.schema)
+        _expect(bool(self.signature), "signature must not be empty", self.signature)
+        _expect(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
+        names = [part.name for part in (self.image, self.meta, self.anchors) if part is not None]
+        _expect(len(set(names)) == len(names), "input names must differ", names)
+        outputs = [self.detections.name, self.masks.name]
+        _expect(len(set(outputs)) == len(outputs), "output names must differ", outputs)
+
+    def to_json(self) -> str:
+        """Return the contract as JSON with its fields in declaration order."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Raises ContractViolation for bad JSON, an unknown or missing field, a value of the wrong type or out of range.
+        """
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ContractViolation(f"the model's contract cannot be read: {error}") from error

@@ -1,0 +1,70 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.errors import ContractViolation
+from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
+from tests.support.backend import BOUNDARY
+
+ARTICLE = ModelContract(
+    image=ImageInput(dtype="int8", mean=(123.7, 116.8, 103.9), padded=True),
+    masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, article=True),
+    resize=Resize(mode="square", min_dim=800, max_dim=1024),
+    source="signature",
+    meta=MetaInput(num_classes=81),
+    anchors=AnchorInput(),
+)
+
+
+@pytest.mark.parametrize("contract", [BOUNDARY, ARTICLE])
+def test_json_round_trip(contract):
+    assert ModelContract.from_json(contract.to_json()) == contract
+    assert ModelContract.from_json(contract.to_json().encode()) == contract
+
+
+@given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
+def test_any_labels_scale_and_source_survive(labels, scale, source):
+    contract = ModelContract(
+        image=ImageInput(dtype="int8", scale=scale, padded=True),
+        masks=BOUNDARY.masks,
+        resize=BOUNDARY.resize,
+        labels=labels,
+        source=source,
+    )
+    assert ModelContract.from_json(contract.to_json()) == contract
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema":1', '"schema":2', "schema must be 1, got 2"),
+        ('"scale":1.0', '"scale":0', "image.scale must be positive and finite, got 0"),
+        ('"zero_point":-128', '"zero_point":-129', "image.zero_point must be in -128..127, got -129"),
+        ('"mode":"pad64"', '"mode":"crop"', "crop"),
+        ('"max_dim":512', '"max_dim":500', "multiple of 64"),
+        ('"min_dim":0', '"min_dim":513', "resize.min_dim must be in 0..max_dim (512), got 513"),
+        ('"labels":{"1"', '"labels":{"0"', "class ids from 1"),
+        ('"source":"test"', '"source":"test","extra":1', "extra"),
+        ('"dtype":"int8"', '"dtype":"int4"', "int4"),
+        ('"name":"mrcnn_mask"', '"name":"mrcnn_detection"', "output names must differ"),
+        ("{", "[", "cannot be read"),
+    ],
+)
+def test_what_does_not_hold_is_refused(old, new, message):
+    with pytest.raises(ContractViolation, match=re.escape(message)):
+        ModelContract.from_json(BOUNDARY.to_json().replace(old, new, 1))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_refused(data):
+    with pytest.raises(ContractViolation):
+        ModelContract.from_json(data)
+
+
+def test_a_float_image_has_no_codes():
+    with pytest.raises(ContractViolation, match="float32 image must have scale 1"):
+        ImageInput(dtype="float32", scale=2, padded=True)
+    with pytest.raises(ContractViolation, match=r"masks.article needs dtype int8"):
+        MaskOutput(dtype="float32", per_class=True, article=True)

@@ -1,0 +1,41 @@
+"""Ten thousand hostile requests: each is refused by name, none costs memory or time."""
+
+import time
+
+from tests.http.client import problem
+from tests.http.mutations import hostile
+from tests.http.scenes import png
+
+COUNTS = {"gunicorn": 12_500, "flask": 1_250}  # of them four in five are not whole images with good options
+MOST_BYTES, MOST_S = 400 << 20, 2.0
+
+
+def test_json_of_a_million_pieces_costs_no_memory(function):
+    body = b'{"x":[' + b"{}," * (20 * 2**20 // 3 - 10) + b"1]}"
+    started_s = time.perf_counter()
+    assert "at most 100 lists and objects" in problem(function.post(body, content_type="application/json"), 400)
+    assert time.perf_counter() - started_s < MOST_S
+    assert function.peak_bytes() < MOST_BYTES
+
+
+def test_every_hostile_request_is_refused_by_name(function, request):
+    server = request.node.callspec.params["started"]
+    accepted = 0
+    for number, one in enumerate(hostile(COUNTS[server], seed=4)):
+        started_s = time.perf_counter()
+        answer = function.post(one.body, f"?{one.query}", one.content_type, one.headers)
+        took_s = time.perf_counter() - started_s
+        told = f"{number}: {one.kind}: {answer.status} in {took_s:.2f} s, {answer.body[:300]}"
+        assert took_s < MOST_S, told
+        if answer.status == 200:
+            assert one.harmless, told
+            accepted += 1
+            continue
+        assert answer.status in (400, 413, 415), told
+        detail = problem(answer, answer.status)
+        assert len(detail) > 20, told
+        assert "got" in detail, told
+        assert "Traceback" not in detail, told
+    assert COUNTS[server] - accepted >= COUNTS[server] * 4 // 5  # ten thousand refused
+    assert function.post(png()).status == 200
+    assert function.peak_bytes() < MOST_BYTES
