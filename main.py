@@ -14,10 +14,10 @@ from handler.backend.client import ModelClient
 from handler.backend.wire import ModelSpec
 from handler.config import Config
 from handler.image.decode import Limits
+from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.web import app
-from handler.web.access import Access
+from handler.web import app, routes
 
 
 class Service:
@@ -30,10 +30,10 @@ class Service:
         spec = ModelSpec(config.model, config.model_version, config.model_label)
         self.client = ModelClient(channel, spec, config.deadline_s, config.matterport)
 
-    def segment(self, data: bytes, options: Options) -> pipeline.Result:
+    def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
         """Answer for an encoded image."""
         return self.client.run(
-            lambda contract, predict: pipeline.segment(data, options, contract, predict, self.limits)
+            lambda contract, predict: pipeline.segment(data, options, contract, predict, self.limits, encode=encode)
         )
 
     def ready(self) -> int:
@@ -46,10 +46,9 @@ class Service:
         return served.contract, served.version
 
 
-def rules(config: Config) -> app.Rules:
+def rules(config: Config) -> routes.Rules:
     """Return what the settings ask of every request."""
-    access = Access(config.api_keys, config.cors_origins)
-    return app.Rules(access, config.max_body_bytes, config.image_kinds, config.project)
+    return routes.Rules(config.api_keys, config.cors_origins, config.max_body_bytes, config.image_kinds, config.project)
 
 
 log.configure()

@@ -12,16 +12,13 @@ from msgspec import UNSET, Meta, UnsetType
 from handler.errors import BadRequest, shown
 
 MaskEncoding = Literal["rle", "polygon", "png", "float32", "none"]
-Format = Literal["instances", "coco", "cvat", "roboflow"]
+Format = Literal["instances", "coco", "cvat", "roboflow"]  # each a file of handler/web/formats
 Share = Annotated[float, Meta(ge=0, le=1)]
 Classes = (
     Annotated[tuple[Annotated[str, Meta(min_length=1)] | Annotated[int, Meta(ge=1)], ...], Meta(min_length=1)]
     | Annotated[str, Meta(min_length=1)]
     | Annotated[int, Meta(ge=1)]
 )
-Encoding = Literal["rle", "polygon", "png", "float32", "none", "segmentation", "outline", "pixels"]
-OF_PIXELS: dict[Format, Encoding] = {"coco": "rle", "cvat": "pixels", "roboflow": "rle"}
-OF_LINES: dict[Format, Encoding] = {"coco": "segmentation", "cvat": "outline", "roboflow": "outline"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,17 +39,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mask_threshold: Annotated[Share, Meta(description="least probability of a pixel of the mask")] = 0.5
     format: Annotated[Format, Meta(description="shape of the answer")] = "instances"
     image_id: Annotated[int, Meta(ge=0, le=2**53 - 1, description="goes into each entry of format=coco")] = 0
-
-    @property
-    def encoding(self) -> Encoding:
-        """What a mask becomes, beside the values of ``mask``.
-
-        ``segmentation``: polygons, or RLE where there are holes, as COCO has it; ``outline``: the ring around the
-        largest part; ``pixels``: the crop and that ring.
-        """
-        if self.format == "instances" or self.mask == "none":
-            return self.mask
-        return OF_LINES[self.format] if self.mask == "polygon" else OF_PIXELS[self.format]
 
     @property
     def class_names(self) -> tuple[str | int, ...]:

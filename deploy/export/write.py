@@ -13,8 +13,8 @@ from deploy.export.graphs import ExportError, reason
 from deploy.export.signatures import SERVING, Exported, Inputs
 from deploy.export.workplace import workplace
 from handler.backend import wire
+from handler.model.detections import select
 from handler.options import Options
-from handler.pipeline import select
 
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 FURTHEST = 4.0  # no box that is a share of the image reaches further out

@@ -19,6 +19,7 @@ from handler.backend.client import PREDICT, ModelClient
 from handler.image.decode import Limits
 from handler.model.contract import ModelContract
 from handler.options import Options
+from handler.types import Prediction
 
 DEADLINE_S = 60.0
 REPEATS = 5
@@ -64,10 +65,11 @@ class _Counted:
         self.up_bytes = self.down_bytes = 0
         self.seconds: list[float] = []
 
-    def predict(self, inputs: Mapping[str, Array], expected: tuple[wire.Expected, ...]) -> wire.Answer:
+    def predict(self, inputs: Mapping[str, Array]) -> Prediction:
         """Call the model as the function does, from arrays to arrays."""
         started = time.perf_counter()
-        names = tuple(want.name for want in expected)
+        expected = self._contract.outputs
+        names = tuple(output.name for output in expected)
         request = wire.encode_request(self._model, self._contract.signature, inputs, names)
         response = self._call(request, timeout=DEADLINE_S)
         answer = wire.decode_response(response, expected)

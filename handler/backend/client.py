@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from handler.backend import protos, wire
@@ -48,10 +47,9 @@ from handler.model.contract import (
     MatterportSettings,
     ModelContract,
 )
+from handler.types import Array, Predict, Prediction
 
 R = TypeVar("R")
-Array = npt.NDArray[Any]
-Predict = Callable[[Mapping[str, Array], tuple[wire.Expected, ...]], wire.Answer]
 logger = logging.getLogger("segment.serving")
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -142,8 +140,10 @@ class ModelClient:
         return dataclasses.replace(self.model, version=version)
 
     def _predictor(self, served: Served, model: ModelSpec, end_s: float) -> Predict:
-        def predict(inputs: Mapping[str, Array], expected: tuple[wire.Expected, ...]) -> wire.Answer:
-            names = tuple(want.name for want in expected)
+        expected = served.contract.outputs
+        names = tuple(output.name for output in expected)
+
+        def predict(inputs: Mapping[str, Array]) -> Prediction:
             request = wire.encode_request(model, served.contract.signature, inputs, names)
             response = self._channel.call(PREDICT, request, end_s)
             try:

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from handler.backend import protos, varint
 from handler.errors import ContractViolation, VersionChanged
+from handler.types import Array, Prediction, TensorSpec
 
-Array = npt.NDArray[Any]
 INPUTS, KEY, VALUE, TENSOR_CONTENT = 2, 1, 2, 4  # fields of PredictRequest, of a map's entry, and of TensorProto
 _NUMPY: dict[int, np.dtype[Any]] = {
     protos.DT_FLOAT: np.dtype(np.float32),
@@ -47,29 +46,6 @@ class ModelSpec:
             message.version_label = self.label
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """An output tensor as the contract wants it: ``shape`` has None where any size will do."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-    def __str__(self) -> str:
-        dims = ", ".join("any" if dim is None else str(dim) for dim in self.shape)
-        return f"{self.name} must be {self.dtype} [{dims}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Output tensors by name, the version of the model that made them, and the bytes of request and response."""
-
-    outputs: Mapping[str, Array]
-    version: int
-    up_bytes: int = 0
-    down_bytes: int = 0
-
-
 def encode_request(
     model: ModelSpec, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()
 ) -> bytes:
@@ -89,7 +65,7 @@ def encode_request(
     return b"".join(parts)
 
 
-def decode_response(response: bytes, expected: tuple[Expected, ...], version: int | None = None) -> Answer:
+def decode_response(response: bytes, expected: tuple[TensorSpec, ...], version: int | None = None) -> Prediction:
     """Return the ``expected`` outputs of a PredictResponse, by model ``version`` unless that is None.
 
     Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length;
@@ -104,7 +80,7 @@ def decode_response(response: bytes, expected: tuple[Expected, ...], version: in
         if want.name not in message.outputs:
             raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
         outputs[want.name] = _array(message.outputs[want.name], want, response)
-    return Answer(outputs, answered, down_bytes=len(response))
+    return Prediction(outputs, answered, down_bytes=len(response))
 
 
 def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
@@ -138,7 +114,7 @@ def _parse(response: bytes) -> Any:
         raise ContractViolation(f"the answer must be a PredictResponse, got {len(response)} other bytes") from error
 
 
-def _array(tensor: Any, want: Expected, response: bytes) -> Array:
+def _array(tensor: Any, want: TensorSpec, response: bytes) -> Array:
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     dtype = _NUMPY.get(tensor.dtype)
     fits = len(shape) == len(want.shape) and all(w in (None, s) for w, s in zip(want.shape, shape, strict=True))

@@ -18,8 +18,8 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
 from handler.image import jpeg
+from handler.types import Size
 
-Size = tuple[int, int]
 KINDS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")  # of Pillow's, those that can be allowed
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 Image.MAX_IMAGE_PIXELS = None  # the cap is ours, checked on each image before it is decoded

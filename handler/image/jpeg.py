@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from handler.errors import BadRequest
+from handler.types import Size
 
-Size = tuple[int, int]
 START = b"\xff\xd8"  # how a JPEG begins
 MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment with a length, or of the end
 MARK, SCAN, END = 0xFF, 0xDA, 0xD9

@@ -1,47 +1,27 @@
-"""Float masks and their boxes into pixels of the image, and those into the encodings that clients ask for.
+"""Probabilities and boxes -> the pixels of each object, and these in the encodings that clients ask for.
 
-:mod:`handler.masks.spans` says which pixels they are. At most the crop of one mask is made, whatever the image's size.
+:mod:`handler.masks.spans` finds the pixels. At most the crop of one mask is in memory, whatever the size of the image.
 """
 
 import base64
 import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 from PIL import Image
 
-from handler.masks import rle
-from handler.masks.spans import TIE, Boxes, Spans, fill, find_spans
-from handler.options import Encoding
-from handler.web import schemas
+from handler.masks import rle, schemas
+from handler.masks.spans import TIE, Spans, fill, find_spans, interpolation
+from handler.options import MaskEncoding
+from handler.types import Box, Boxes, Size
 
-Size = tuple[int, int]
-Box = tuple[int, int, int, int]
 POINT_DIGITS = 2  # of a pixel, in outlines
-OUTLINE_SAMPLES = 1024  # on a side at most, so that an outline costs no more memory than the model's frame
-
-
-@dataclass(frozen=True, slots=True)
-class Masks:
-    """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes``, cut at ``threshold``; their ``spans``.
-
-    Boxes int64 [n, 4] are y1, x1, y2, x2 in image pixels, y2, x2 exclusive; ``clipped`` is the part within the image.
-    """
-
-    probabilities: npt.NDArray[np.float32]
-    boxes: Boxes
-    clipped: Boxes
-    threshold: float
-    spans: Spans
-
-    def one(self, index: int) -> "InstanceMask":
-        """Return a single mask."""
-        box, clipped = (tuple(map(int, boxes[index])) for boxes in (self.boxes, self.clipped))
-        bits = fill(self.spans.of(index), cast(Box, clipped), self.spans.image_hw[0])
-        return InstanceMask(self.probabilities[index], cast(Box, box), cast(Box, clipped), self.threshold, bits)
+OUTLINE_SAMPLES = 1024  # on a side at most, so an outline costs no more memory than the model's frame
+Rings = list[npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +36,27 @@ class InstanceMask:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
-    """The ring around the largest part, x, y, x, y, ..., empty where the mask is; ``pixels`` as JSON if asked for."""
+class Masks:
+    """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes``, cut at ``threshold``; their ``spans``.
 
-    points: list[float]
-    pixels: bytes = b""
+    Boxes are int64 [n, 4]; ``clipped`` is the part of each within the image.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    boxes: Boxes
+    clipped: Boxes
+    threshold: float
+    spans: Spans
+
+    def __iter__(self) -> Iterator[InstanceMask]:
+        """Yield each mask with its crop, one at a time."""
+        for index, (probabilities, *boxes) in enumerate(zip(self.probabilities, self.boxes, self.clipped, strict=True)):
+            box, clipped = (cast(Box, tuple(map(int, box))) for box in boxes)
+            bits = fill(self.spans.of(index), clipped, self.spans.image_hw[0])
+            yield InstanceMask(probabilities, box, clipped, self.threshold, bits)
 
 
-Encoded = schemas.Mask | Outline
+Encoder = Callable[[Masks], Sequence[Any]]  # -> one value for each mask
 
 
 def unmold_masks(
@@ -74,104 +67,93 @@ def unmold_masks(
     return Masks(probabilities, boxes, clipped, threshold, spans)
 
 
-def encode_masks(masks: Masks, encoding: Encoding) -> list[Encoded | None]:
-    """Return each mask in an encoding, None for ``none``."""
-    image_hw, count = masks.spans.image_hw, len(masks.boxes)
-    if encoding == "none":
-        return [None] * count
-    if encoding == "rle":
-        return [schemas.RleMask(size=image_hw, counts=counts) for counts in rle.encode(masks.spans)]
-    counts = rle.encode(masks.spans) if encoding == "segmentation" else [""] * count
-    return [_encode(masks.one(index), encoding, image_hw, counts[index]) for index in range(count)]
+def encode_none(masks: Masks) -> list[None]:
+    """Return None for each mask."""
+    return [None] * len(masks.boxes)
 
 
-def _encode(mask: InstanceMask, encoding: Encoding, image_hw: Size, counts: str) -> Encoded:
-    """Return one mask in an encoding that is made for each by itself; ``counts`` is its RLE, for ``segmentation``."""
-    if encoding == "png":
-        return schemas.PngMask(data=encode_png(mask))
-    if encoding == "float32":
-        height, width = mask.probabilities.shape
-        cut = _box_shape(mask.box) if mask.box != mask.clipped else UNSET
-        return schemas.Float32Mask(size=(height, width), data=encode_float32(mask), box=cut)
-    rings = encode_polygons(mask)
-    if encoding == "segmentation" and _holed(rings):
-        return schemas.RleMask(size=image_hw, counts=counts)
-    if encoding in ("polygon", "segmentation"):
-        return schemas.PolygonMask(polygons=[_flat(ring) for ring in rings])
-    return Outline(_largest(rings), encode_pixels(mask) if encoding == "pixels" else b"")
+def encode_rle(masks: Masks) -> list[schemas.RleMask]:
+    """Return each mask as RLE over the whole image."""
+    return [schemas.RleMask(masks.spans.image_hw, counts) for counts in rle.encode(masks.spans)]
 
 
-def _sampling(shape: Size, box: Box, part: Box, count: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return weights [count[0], mh] and [count[1], mw] that sample ``part`` of a mask of ``shape`` over ``box``."""
-    return (
-        _weights(shape[0], (box[0], box[2]), (part[0], part[2]), count[0]),
-        _weights(shape[1], (box[1], box[3]), (part[1], part[3]), count[1]),
-    )
+def encode_polygons(masks: Masks) -> list[schemas.PolygonMask]:
+    """Return the outlines of each mask, of every part and hole."""
+    return [schemas.PolygonMask([flat(ring) for ring in outline(mask)]) for mask in masks]
 
 
-def _weights(samples: int, span: tuple[int, int], part: tuple[int, int], count: int) -> npt.NDArray[np.float32]:
-    """Return float32 [count, samples]: the weights of the samples over ``span`` at the centres of cells of ``part``."""
-    centres = part[0] + (np.arange(count) + 0.5) * ((part[1] - part[0]) / count)
-    at = np.clip((centres - span[0]) * (samples / (span[1] - span[0])) - 0.5, 0, samples - 1)
-    low = np.minimum(at.astype(np.intp), max(samples - 2, 0))
-    share = (at - low).astype(np.float32)
-    weights = np.zeros((count, samples), np.float32)
-    cells = np.arange(count)
-    weights[cells, low] = 1 - share
-    weights[cells, np.minimum(low + 1, samples - 1)] += share
-    return weights
+def encode_png(masks: Masks) -> list[schemas.PngMask]:
+    """Return the crop of each mask as a grey 8-bit PNG, 0 or 255."""
+    return [schemas.PngMask(_png(mask.bits)) for mask in masks]
 
 
-def _box_shape(box: Box) -> schemas.Box:
-    y1, x1, y2, x2 = box
-    return schemas.Box(x=x1, y=y1, width=x2 - x1, height=y2 - y1)
+def encode_float32(masks: Masks) -> list[schemas.Float32Mask]:
+    """Return the probabilities of each mask."""
+    return [_float32(mask) for mask in masks]
 
 
-def encode_polygons(mask: InstanceMask) -> list[npt.NDArray[np.float64]]:
-    """Return the outline as rings [n, 2] of x, y in image pixels; see :func:`handler.masks.polygons.trace`."""
-    from handler.masks.polygons import trace  # noqa: PLC0415 - contourpy costs each start time that few requests need
-
-    size = mask.clipped[2] - mask.clipped[0], mask.clipped[3] - mask.clipped[1]
-    count = min(size[0], OUTLINE_SAMPLES), min(size[1], OUTLINE_SAMPLES)
-    rows, columns = _sampling(mask.probabilities.shape, mask.box, mask.clipped, count)
-    return trace(rows @ mask.probabilities @ columns.T - (mask.threshold - TIE), mask.clipped)
-
-
-def _flat(ring: npt.NDArray[np.float64]) -> list[float]:
-    flat: list[float] = np.round(ring, POINT_DIGITS).ravel().tolist()
-    return flat
+ENCODERS: dict[MaskEncoding, Encoder] = {
+    "none": encode_none,
+    "rle": encode_rle,
+    "polygon": encode_polygons,
+    "png": encode_png,
+    "float32": encode_float32,
+}
 
 
-def _holed(rings: list[npt.NDArray[np.float64]]) -> bool:
-    from handler.masks.polygons import area  # noqa: PLC0415 - as above
-
-    return any(area(ring) < 0 for ring in rings)
-
-
-def _largest(rings: list[npt.NDArray[np.float64]]) -> list[float]:
-    from handler.masks.polygons import area  # noqa: PLC0415 - as above
-
-    return _flat(max(rings, key=area)) if rings else []
-
-
-def encode_png(mask: InstanceMask) -> str:
-    """Return the crop as a grey 8-bit PNG, 0 or 255, in base64."""
+def _png(bits: npt.NDArray[np.bool_]) -> str:
     body = io.BytesIO()
-    Image.fromarray(mask.bits.view(np.uint8) * np.uint8(255)).save(body, "PNG")
+    Image.fromarray(bits.view(np.uint8) * np.uint8(255)).save(body, "PNG")
     return base64.b64encode(body.getvalue()).decode("ascii")
 
 
-def encode_float32(mask: InstanceMask) -> str:
-    """Return the probabilities as little-endian float32, row-major, in base64."""
-    return base64.b64encode(mask.probabilities.astype("<f4", copy=False).tobytes()).decode("ascii")
+def _float32(mask: InstanceMask) -> schemas.Float32Mask:
+    height, width = mask.probabilities.shape
+    data = base64.b64encode(mask.probabilities.astype("<f4", copy=False).tobytes()).decode("ascii")
+    y1, x1, y2, x2 = mask.box
+    beyond = schemas.Box(x=x1, y=y1, width=x2 - x1, height=y2 - y1) if mask.box != mask.clipped else UNSET
+    return schemas.Float32Mask(size=(height, width), data=data, box=beyond)
 
 
-def encode_pixels(mask: InstanceMask) -> bytes:
-    """Return the crop and its inclusive corners as a JSON list ``[0,1,...,x1,y1,x2,y2]``, row-major.
+def outline(mask: InstanceMask) -> Rings:
+    """Return rings [n, 2] of x, y in image pixels; see :func:`handler.masks.polygons.trace`."""
+    from handler.masks.polygons import trace  # noqa: PLC0415 - contourpy costs each start time that few requests need
 
-    As bytes: a Python number for each pixel would take eight times the memory.
+    top, left, bottom, right = mask.clipped
+    rows = _sampling(mask.probabilities.shape[0], (mask.box[0], mask.box[2]), (top, bottom))
+    columns = _sampling(mask.probabilities.shape[1], (mask.box[1], mask.box[3]), (left, right))
+    return trace(rows @ mask.probabilities @ columns.T - (mask.threshold - TIE), mask.clipped)
+
+
+def _sampling(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return weights float32 [cells, samples]: ``samples`` over ``span``, read at the centres of cells of ``part``.
+
+    A cell is a pixel, or larger if there would be more than OUTLINE_SAMPLES.
     """
-    y1, x1, y2, x2 = mask.clipped
-    digits = np.full(2 * mask.bits.size, ord(","), np.uint8)
-    digits[::2] = mask.bits.ravel().view(np.uint8) + ord("0")
-    return b"[" + digits.tobytes() + f"{x1},{y1},{x2 - 1},{y2 - 1}]".encode()
+    cells = min(part[1] - part[0], OUTLINE_SAMPLES)
+    centres = part[0] + (np.arange(cells) + 0.5) * ((part[1] - part[0]) / cells)
+    low, high, weight = interpolation(centres, span[0], span[1], samples)
+    weights = np.zeros((cells, samples), np.float32)
+    weights[np.arange(cells), low] = 1 - weight
+    weights[np.arange(cells), high] += weight
+    return weights
+
+
+def flat(ring: npt.NDArray[np.float64]) -> list[float]:
+    """Return a ring as x, y, x, y, ..., rounded to a hundredth of a pixel."""
+    points: list[float] = np.round(ring, POINT_DIGITS).ravel().tolist()
+    return points
+
+
+def largest(rings: Rings) -> list[float]:
+    """Return the largest ring as x, y, x, y, ..., [] if there is none."""
+    from handler.masks.polygons import area  # noqa: PLC0415 - as above
+
+    return flat(max(rings, key=area)) if rings else []
+
+
+def has_holes(rings: Rings) -> bool:
+    """Tell whether a ring runs the other way round."""
+    from handler.masks.polygons import area  # noqa: PLC0415 - as above
+
+    return any(area(ring) < 0 for ring in rings)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import FillType, contour_generator
 
+from handler.types import Box
+
 Points = npt.NDArray[np.float64]
-Box = tuple[int, int, int, int]
 TOLERANCE_PX = 0.05  # a point that lies so close to the line between its neighbours is left out
 SMALLEST_PX2 = 0.01  # what encloses less is no part of an object but the trace of rounding
 CLOSE_TO_ZERO = 1e-6  # a value of zero is inside, but only just

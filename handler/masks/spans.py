@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Size = tuple[int, int]
-Boxes = npt.NDArray[np.int64]
+from handler.types import Box, Boxes, Size
+
 Positions = npt.NDArray[np.int64]
 COLUMNS = 1 << 13  # looked at together: what 28 samples of each take stays in the processor's cache
 TIE = 1e-6  # a probability that rounding leaves so far below the threshold is at it: plateaus would get holes
@@ -70,17 +70,25 @@ def find_spans(
 
 def _across(columns: npt.NDArray[Any], owner: Positions, x: Positions, boxes: Boxes) -> npt.NDArray[np.float32]:
     """Return levels float32 [c, mh]: each mask's own rows where pixel column ``x`` crosses it."""
-    samples = columns.shape[1]
-    left, right = boxes[owner, 1], boxes[owner, 3]
-    at = np.clip((x + 0.5 - left) * (samples / (right - left)) - 0.5, 0, samples - 1)
-    low = np.minimum(at.astype(np.intp), max(samples - 2, 0))
-    share = (at - low).astype(np.float32)[:, None]
+    low, high, weight = interpolation(x + 0.5, boxes[owner, 1], boxes[owner, 3], columns.shape[1])
     before = columns[owner, low]
-    levels: npt.NDArray[np.float32] = columns[owner, np.minimum(low + 1, samples - 1)]
+    levels: npt.NDArray[np.float32] = columns[owner, high]
     levels -= before
-    levels *= share
+    levels *= weight[:, None]
     levels += before
     return levels
+
+
+def interpolation(
+    at: npt.NDArray[Any], start: Any, end: Any, samples: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Return the two samples beside each position and the weight float32 of the second: linear, the edge repeated.
+
+    ``samples`` cells of equal size lie between ``start`` and ``end``; a sample is the value at its cell's centre.
+    """
+    place = np.clip((at - start) * (samples / (end - start)) - 0.5, 0, samples - 1)
+    low = np.minimum(place.astype(np.intp), max(samples - 2, 0))
+    return low, np.minimum(low + 1, samples - 1), (place - low).astype(np.float32)
 
 
 def _crossings(
@@ -112,7 +120,7 @@ def _lone(positions: Positions) -> Positions:
     return lone
 
 
-def fill(edges: Positions, clipped: tuple[int, int, int, int], image_height: int) -> npt.NDArray[np.bool_]:
+def fill(edges: Positions, clipped: Box, image_height: int) -> npt.NDArray[np.bool_]:
     """Return bool [h, w] over the box ``clipped`` (y1, x1, y2, x2), True within the spans of one mask."""
     top, left, bottom, right = clipped
     height, width = bottom - top, right - left

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import msgspec
 
 from handler.errors import ContractViolation
+from handler.types import TensorSpec
 
 CONTRACT_SIGNATURE = "segment_contract"
 CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; its values do not matter
@@ -179,6 +180,15 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         _expect(len(set(names)) == len(names), "input names must differ", names)
         outputs = [self.detections.name, self.masks.name]
         _expect(len(set(outputs)) == len(outputs), "output names must differ", outputs)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, TensorSpec]:
+        """What the model answers: detections [1, N, 6] and masks [1, N, h, w] or [1, N, h, w, C]."""
+        sides = (None,) * (4 if self.masks.per_class else 3)
+        return (
+            TensorSpec(self.detections.name, "float32", (1, None, 6)),
+            TensorSpec(self.masks.name, self.masks.dtype, (1, *sides)),
+        )
 
     def to_json(self) -> str:
         """Return the contract as JSON with its fields in declaration order."""

@@ -21,9 +21,8 @@ from PIL import Image
 
 from handler.image.decode import SIDEWAYS, Photo
 from handler.model.contract import AnchorInput, Resize
+from handler.types import Boxes, Size
 
-Size = tuple[int, int]
-Boxes = npt.NDArray[np.int64]
 PAD_MULTIPLE = 64
 EXCLUSIVE = np.array([0, 0, 1, 1], np.float64)
 FAR_PX = 1e6  # boxes further out than this are cut: they cannot matter and would overflow
@@ -136,14 +135,6 @@ def scale_boxes(boxes: npt.NDArray[np.float32], image_hw: Size) -> Boxes:
 
 def _whole(boxes: npt.NDArray[np.float64]) -> Boxes:
     return np.clip(np.around(boxes), -FAR_PX, FAR_PX).astype(np.int64)
-
-
-def mold_boxes(boxes: npt.NDArray[Any], frame: Frame) -> npt.NDArray[np.float64]:
-    """Return image pixel boxes [N, 4] normalised to the frame; the inverse of :func:`unmold_boxes` before rounding."""
-    window = normalise(np.asarray(frame.window), frame.frame_hw)
-    shift, size = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
-    extent = np.maximum(_extent(frame.image_hw), 1.0)  # an image one pixel wide has no extent either
-    return (np.asarray(boxes, np.float64) - EXCLUSIVE) / extent * size + shift
 
 
 def clip_boxes(boxes: Boxes, image_hw: Size) -> Boxes:

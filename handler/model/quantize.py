@@ -5,15 +5,14 @@ without saturation, wraps or clamps depending on the processor's path, so it is 
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handler.errors import ContractViolation
 from handler.model.contract import ImageInput, MaskOutput
+from handler.types import Array
 
-Array = npt.NDArray[Any]
 ARTICLE_STEPS = 255  # codes of an article mask are cast(p * 255)
 ARTICLE_SATURATED = 0.75  # what code 127 stands for: the middle of 0.5..1, all of which saturated into it
 
@@ -46,12 +45,6 @@ def quantize_image(image: npt.NDArray[np.uint8], spec: ImageInput) -> Array:
         return image
     table = _image_table(spec.dtype, spec.scale, spec.zero_point, spec.mean)
     return np.stack([table[channel][image[..., channel]] for channel in range(3)], axis=-1)
-
-
-def dequantize_image(codes: Array, spec: ImageInput) -> npt.NDArray[np.float32]:
-    """Return pixel values float32 (mean added back) of an input tensor; the inverse of :func:`quantize_image`."""
-    mean = np.zeros(3, np.float32) if spec.mean is None else np.asarray(spec.mean, np.float32)
-    return dequantize(codes, spec.scale, spec.zero_point) + mean
 
 
 def dequantize_masks(codes: Array, spec: MaskOutput) -> npt.NDArray[np.float32]:

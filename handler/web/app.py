@@ -4,55 +4,23 @@ import logging
 import re
 import time
 import uuid
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import flask
+import msgspec
 
 from handler.errors import BackendError, MethodNotAllowed, NotFound, SegmentError, Unauthorized, shown
 from handler.log import trace_fields
-from handler.model.contract import ModelContract
 from handler.options import Options
 from handler.pipeline import Result
-from handler.web import formats
-from handler.web.access import KEY_HEADER, Access
+from handler.web import cors, formats, gzip
+from handler.web.auth import KEY_HEADER, check_key
 from handler.web.bodies import read_body, read_request
-from handler.web.routes import PAGES, ROOT, methods
-from handler.web.schemas import JSON, PROBLEM
+from handler.web.routes import PAGES, Rules, Service, methods
+from handler.web.schemas import JSON, PROBLEM, Problem
 
 logger = logging.getLogger("segment.web")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-GZIP_BYTES = 1400  # what fits in one packet gains nothing from being smaller
-GZIP_LEVEL = 1  # on such answers two to ten times as fast as the usual 6, for up to a quarter more bytes
-GZIP_SHARE = 0.9  # sent only where it is at most this share of the plain answer
-GZIP_WBITS = 31  # zlib's largest window, with gzip's header
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the web asks of every request, the kinds of image it names, the Google Cloud project of its logs."""
-
-    access: Access
-    max_body_bytes: int
-    image_kinds: tuple[str, ...]
-    project: str
-
-
-class Service(Protocol):
-    """What the web needs from the function behind it."""
-
-    model: str
-
-    def segment(self, data: bytes, options: Options) -> Result:
-        """Answer for an encoded image."""
-
-    def ready(self) -> int:
-        """Return the version that is served."""
-
-    def contract(self) -> tuple[ModelContract, int]:
-        """Return the contract in force and its version."""
 
 
 def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Response:
@@ -73,8 +41,8 @@ def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Resp
         response = _problem(SegmentError("the service failed; its log has more under the request id"), request_id)
     response.headers["X-Request-Id"] = request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
-    rules.access.share(request, response, methods(request.path))
-    _compress(request, response)
+    cors.add_headers(request, response, rules.cors_origins, methods(request.path))
+    gzip.compress(request, response)
     sent = 0 if request.method == "HEAD" else response.content_length or 0
     facts |= {"status": response.status_code, "bytes_down": sent}
     facts["duration_ms"] = _ms(time.perf_counter() - started_s)
@@ -98,36 +66,24 @@ def _route(request: flask.Request, service: Service, rules: Rules, facts: dict[s
         raise MethodNotAllowed(f"the method must be one of {offered}, got {shown(request.method)}", offered)
     page = PAGES.get(request.path)
     if request.method == "POST" or (page is not None and page.locked):
-        rules.access.check_key(request)
+        check_key(request, rules.api_keys)
     if request.method == "POST":
         data, options = read_request(request, body)
-        return _answer(service.segment(data, options), options, service.model, facts)
+        answer_format = formats.find(options.format)
+        result = service.segment(data, options, answer_format.encoder(options.mask))
+        return _answer(result, options, answer_format, service.model, facts)
     if page is None:
         raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {shown(request.path)}")
-    return flask.Response(_read(request.path, service, rules), mimetype=JSON)
+    content = page.read(service, rules)
+    return flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
 
 
-def _read(path: str, service: Service, rules: Rules) -> bytes:
-    """Return what a page says now."""
-    answers: dict[str, Callable[[], bytes]] = {
-        ROOT: formats.index_json,
-        "/health": formats.health_json,
-        "/ready": lambda: formats.ready_json(service.model, service.ready()),
-        "/model": lambda: formats.model_json(service.model, *service.contract()),
-        "/openapi.json": lambda: _openapi(rules),
-    }
-    return answers[path]()
-
-
-def _openapi(rules: Rules) -> bytes:
-    from handler.web.openapi import document  # noqa: PLC0415 - it is asked for once, by a developer
-
-    return document(rules.image_kinds, locked=bool(rules.access.api_keys))
-
-
-def _answer(result: Result, options: Options, model: str, facts: dict[str, Any]) -> flask.Response:
+def _answer(
+    result: Result, options: Options, answer_format: formats.AnswerFormat, model: str, facts: dict[str, Any]
+) -> flask.Response:
+    """Return the instances, and the time of each stage as a header; add to ``facts`` what the log should say."""
     started_s = time.perf_counter()
-    response = flask.Response(formats.result_json(result, options, model), mimetype=JSON)
+    response = flask.Response(msgspec.json.encode(answer_format.answer(result, options, model)), mimetype=JSON)
     stages_ms = {name: 1000 * seconds for name, seconds in result.durations_s.items()}
     stages_ms["encode"] += 1000 * (time.perf_counter() - started_s)
     response.headers["Server-Timing"] = ", ".join(f"{name};dur={took:.2f}" for name, took in stages_ms.items())
@@ -142,23 +98,9 @@ def _answer(result: Result, options: Options, model: str, facts: dict[str, Any])
     return response
 
 
-def _compress(request: flask.Request, response: flask.Response) -> None:
-    """Send gzip where the client takes it and the answer shrinks enough to be worth it."""
-    plain = response.get_data()
-    if len(plain) < GZIP_BYTES:
-        return
-    response.vary.add("Accept-Encoding")
-    if request.accept_encodings["gzip"] <= 0:
-        return
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WBITS)
-    packed = packer.compress(plain) + packer.flush()
-    if len(packed) <= GZIP_SHARE * len(plain):
-        response.set_data(packed)
-        response.headers["Content-Encoding"] = "gzip"
-
-
 def _problem(error: SegmentError, request_id: str) -> flask.Response:
-    response = flask.Response(formats.problem_json(error, request_id), status=error.status, mimetype=PROBLEM)
+    problem = Problem(error.title, error.status, error.detail, request_id)
+    response = flask.Response(msgspec.json.encode(problem), status=error.status, mimetype=PROBLEM)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, MethodNotAllowed):

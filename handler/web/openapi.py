@@ -7,20 +7,13 @@ from typing import Any, get_args
 import msgspec
 
 from handler.options import Format, JsonRequest, Options
-from handler.web import schemas
-from handler.web.access import KEY_HEADER
+from handler.web import formats, schemas
+from handler.web.auth import KEY_HEADER
 from handler.web.routes import PAGES, POST, ROOT, Page
 from handler.web.schemas import JSON, PROBLEM
 
 REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
-CVAT = schemas.CvatMask | schemas.CvatPolygon | schemas.CvatRectangle
-ANSWERS: dict[str, Any] = {
-    "instances": schemas.Instances,
-    "coco": list[schemas.CocoResult],
-    "cvat": list[CVAT],
-    "roboflow": schemas.Roboflow,
-}
 POST_PROBLEMS = (400, 413, 415, 500, 502, 503, 504)
 REASONS = {
     400: "An option, the body or the image cannot be read",
@@ -41,14 +34,15 @@ CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
 @functools.cache
 def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
     """Return the document as JSON. ``image_kinds`` are those allowed, ``locked`` whether API keys are asked for."""
-    types = [*ANSWERS.values(), *(page.answer for page in PAGES.values()), schemas.Problem, JsonRequest]
+    answers = [formats.find(name).ANSWER for name in get_args(Format)]
+    types = [*answers, *(page.schema for page in PAGES.values()), schemas.Problem, JsonRequest]
     described, components = msgspec.json.schema_components(types, ref_template=REF)
     by_type = {repr(kind): schema for kind, schema in zip(types, described, strict=True)}
     paths: dict[str, Any] = {
-        path: {"get": _page(path, page, by_type[repr(page.answer)], locked)} for path, page in PAGES.items()
+        path: {"get": _page(path, page, by_type[repr(page.schema)], locked)} for path, page in PAGES.items()
     }
-    answers = [by_type[repr(ANSWERS[name])] for name in get_args(Format)]
-    paths[ROOT]["post"] = _post(image_kinds, {"anyOf": answers}, by_type[repr(JsonRequest)], components, locked)
+    any_answer = {"anyOf": [by_type[repr(answer)] for answer in answers]}
+    paths[ROOT]["post"] = _post(image_kinds, any_answer, by_type[repr(JsonRequest)], components, locked)
     whole: Schema = {
         "openapi": "3.1.0",
         "info": {

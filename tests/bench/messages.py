@@ -34,7 +34,7 @@ def request(photo, contract, model):
     """Return the PredictRequest that the function sends for a photograph."""
     needed = functools.partial(_needed, contract=contract)
     inputs, _ = pipeline.encode_inputs(decode_image(photo, Limits(), needed), contract)
-    names = tuple(want.name for want in pipeline.expected_outputs(contract))
+    names = tuple(output.name for output in contract.outputs)
     return wire.encode_request(wire.ModelSpec(model), contract.signature, inputs, names)
 
 
@@ -53,7 +53,7 @@ def wire_bytes(folder, photo):
 def decoding(folder, model, rounds=ROUNDS):
     """Return milliseconds of reading the masks our way, and by FromString and np.fromiter; raises where they differ."""
     data = (folder / f"{model}-100.pb").read_bytes()
-    (wanted,) = (want for want in pipeline.expected_outputs(contracts(folder)["article"]) if want.name == "mrcnn_mask")
+    (wanted,) = (want for want in contracts(folder)["article"].outputs if want.name == "mrcnn_mask")
 
     def ours():
         return wire.decode_response(data, (wanted,)).outputs["mrcnn_mask"]

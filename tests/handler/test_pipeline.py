@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handler.backend.wire import Answer
 from handler.errors import ContractViolation
 from handler.image.decode import Limits
 from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
+from handler.types import Prediction
 from tests.support.backend import BOUNDARY, two_objects
 
 
@@ -20,7 +20,7 @@ def png(width=64, height=64):
 
 
 def run(outputs, contract=BOUNDARY, data=None, **options):
-    return segment(data or png(), Options(**options), contract, lambda inputs, expected: Answer(outputs, 4), Limits())
+    return segment(data or png(), Options(**options), contract, lambda inputs: Prediction(outputs, 4), Limits())
 
 
 def test_instances_by_falling_score():
@@ -71,9 +71,9 @@ def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
     outputs["mrcnn_mask"] = masks
     seen = {}
 
-    def predict(inputs, expected):
+    def predict(inputs):
         seen.update(inputs)
-        return Answer(outputs, 1)
+        return Prediction(outputs, 1)
 
     result = segment(png(), Options(), contract, predict, Limits())
     assert seen["input_image"].shape == (1, 128, 128, 3)

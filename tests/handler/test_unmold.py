@@ -7,11 +7,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handler.backend.wire import Answer
 from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
+from handler.types import Prediction
 from tests.handler.masks.test_encodings import sample
 from tests.support.readers import coco_decode
 
@@ -101,9 +101,9 @@ def test_boxes_and_masks_are_matterports(size_hw, rule, boxes, mask_hw, seed):
     )
     sent = {}
 
-    def predict(inputs, _):
+    def predict(inputs):
         sent.update(inputs)
-        return Answer({"mrcnn_detection": detections, "mrcnn_mask": codes}, 1)
+        return Prediction({"mrcnn_detection": detections, "mrcnn_mask": codes}, 1)
 
     body = io.BytesIO()
     Image.new("RGB", (width, height)).save(body, "PNG")

@@ -26,10 +26,11 @@ from handler import pipeline
 from handler.backend import wire
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient
-from handler.backend.wire import Answer, Expected
 from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
+from handler.model.detections import Detections, gather_masks, select
 from handler.options import Options
+from handler.types import Predict, Prediction
 
 DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
 KINDS: dict[str, Callable[[Source], signatures.Exported]] = {
@@ -67,24 +68,24 @@ class Seen:
 Ask = Callable[[bytes], Seen]  # an encoded image -> what the model sees in it
 
 
-def see(data: bytes, contract: ModelContract, predict: pipeline.Predict) -> Seen:
+def see(data: bytes, contract: ModelContract, predict: Predict) -> Seen:
     """Return what the function makes of the encoded image ``data``, with the model's own rows and masks."""
-    answers: list[Answer] = []
+    answers: list[Prediction] = []
 
-    def listening(inputs: Mapping[str, Array], expected: tuple[Expected, ...]) -> Answer:
-        answers.append(predict(inputs, expected))
+    def listening(inputs: Mapping[str, Array]) -> Prediction:
+        answers.append(predict(inputs))
         return answers[-1]
 
     result = pipeline.segment(data, Options(), contract, listening, Limits())
     outputs = answers[-1].outputs
     detections = outputs[contract.detections.name][0]
-    found = pipeline.select(detections, Options(), None)
-    masks = pipeline.gather_masks(outputs[contract.masks.name][0], found, contract)
+    found = select(detections, Options(), None)
+    masks = gather_masks(outputs[contract.masks.name][0], found, contract)
     rows = detections[found.index][_places(found, result.instances)]
     return Seen(rows, masks, result.instances, result.up_bytes, result.down_bytes)
 
 
-def _places(found: pipeline.Rows, instances: Sequence[pipeline.Instance]) -> list[int]:
+def _places(found: Detections, instances: Sequence[pipeline.Instance]) -> list[int]:
     """Return each instance's place in ``found``: the order is the same, what lies outside the image is left out."""
     keys = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
     places = enumerate(keys)
@@ -108,12 +109,13 @@ def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = F
 def in_tensorflow(source: Source) -> Ask:
     """The source itself, run by TensorFlow in this process, asked as the function would ask it."""
     if source.dialect != "matterport":
-        return partial(see, contract=_detection_contract(source), predict=_detection_predict(source))
+        contract = _detection_contract(source)
+        return partial(see, contract=contract, predict=_detection_predict(source, contract))
     run = tf.function(source.graph.call, reduce_retracing=True)
 
-    def predict(inputs: Mapping[str, Array], _: tuple[Expected, ...]) -> Answer:
+    def predict(inputs: Mapping[str, Array]) -> Prediction:
         outputs = run({name: tf.constant(array) for name, array in inputs.items()})
-        return Answer({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
+        return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
     return partial(see, contract=float32_contract(source), predict=predict)
 
@@ -137,7 +139,7 @@ def _detection_contract(source: Source) -> ModelContract:
     return msgspec.structs.replace(signatures.boundary_contract(source), image=image, masks=masks)
 
 
-def _detection_predict(source: Source) -> pipeline.Predict:
+def _detection_predict(source: Source, contract: ModelContract) -> Predict:
     """Call a source of the other dialects. Bytes are those of the messages that would carry its inputs and outputs."""
     image = dialects.image_of(source.graph)
 
@@ -146,15 +148,15 @@ def _detection_predict(source: Source) -> pipeline.Predict:
         outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
         return outputs, dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
 
-    def predict(inputs: Mapping[str, Array], expected: tuple[Expected, ...]) -> Answer:
+    def predict(inputs: Mapping[str, Array]) -> Prediction:
         (pixels,) = inputs.values()
         outputs, (rows, masks) = run(tf.constant(pixels))
         sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
         request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, sent)
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
         response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
-        found = {want.name: tensor.numpy() for want, tensor in zip(expected, (rows, masks), strict=True)}
-        return Answer(found, 0, len(request), len(response))
+        found = {contract.detections.name: rows.numpy(), contract.masks.name: masks.numpy()}
+        return Prediction(found, 0, len(request), len(response))
 
     return predict
 

@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from deploy.models.shapes import bundled, coins, dataset, network, scenes
 from handler import pipeline
-from handler.backend.wire import Answer, Expected
 from handler.image.decode import Limits
 from handler.model.contract import DetectionOutput, ImageInput, MaskOutput, MetaInput, ModelContract
 from handler.options import Options
+from handler.types import Prediction
 
 EVERY_SCORE = 0.05  # average precision wants the weak detections too
 COIN_WIDTHS = (256, 384, 512, 640, 1024)
@@ -61,11 +61,11 @@ class Model:
         found = pipeline.segment(body.getvalue(), Options(), CONTRACT, self._predict, Limits())
         return found.instances
 
-    def _predict(self, inputs: Mapping[str, NDArray[Any]], _: tuple[Expected, ...]) -> Answer:
+    def _predict(self, inputs: Mapping[str, NDArray[Any]]) -> Prediction:
         outputs = self._run(
             [tf.constant(inputs[name]) for name in ("input_image", "input_image_meta", "input_anchors")]
         )
-        return Answer({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
+        return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
 
 def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:

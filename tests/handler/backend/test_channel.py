@@ -10,7 +10,8 @@ from handler import errors
 from handler.backend import channel as module
 from handler.backend.channel import Channel, translate
 from handler.backend.client import PREDICT
-from handler.backend.wire import Expected, ModelSpec, decode_response, encode_request
+from handler.backend.wire import ModelSpec, decode_response, encode_request
+from handler.types import TensorSpec
 from tests.support.backend import Backend, serve
 
 STATUSES = {
@@ -35,7 +36,7 @@ STATUSES = {
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 IMAGE = {"input_image": np.zeros((1, 600, 600, 3), np.int8)}  # over gRPC's default retry buffer of 256 KiB
 REQUEST = encode_request(ModelSpec("shapes"), "serving_default", IMAGE)
-WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
+WANT = (TensorSpec("mrcnn_mask", "int8", (1, None, None, None)),)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from handler import errors
 from handler.backend import protos
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient
-from handler.backend.wire import Expected, ModelSpec
+from handler.backend.wire import ModelSpec
 from handler.config import Config
 from handler.model.contract import ModelContract
+from handler.types import TensorSpec
 from tests.support.backend import BOUNDARY, Backend, serve
 
-WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
+WANT = (TensorSpec("mrcnn_mask", "int8", (1, None, None, None)),)
 IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
 
 
@@ -36,7 +37,7 @@ def client(backend):
 
 
 def predict(client):
-    return client.run(lambda contract, predict: (contract, predict(IMAGE, WANT)))
+    return client.run(lambda contract, predict: (contract, predict(IMAGE)))
 
 
 def relabelled(label):
@@ -49,7 +50,7 @@ def test_the_contract_is_read_once(client, backend):
     assert contract == BOUNDARY
     assert answer.version == 1
     assert backend.calls == ["segment_contract"] + ["serving_default"] * 3
-    assert list(backend.request.output_filter) == ["mrcnn_mask"]
+    assert list(backend.request.output_filter) == ["mrcnn_detection", "mrcnn_mask"]
 
 
 def test_a_new_version_brings_its_contract_before_it_answers(client, backend):
@@ -70,7 +71,7 @@ def test_a_version_that_keeps_changing_gives_up(client, backend):
     def work(contract, predict):
         backend.version += 1
         backend.contract = relabelled(f"v{backend.version}")
-        return predict(IMAGE, WANT)
+        return predict(IMAGE)
 
     with pytest.raises(errors.ModelUnavailable):
         client.run(work)

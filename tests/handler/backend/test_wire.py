@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from handler.backend import protos
-from handler.backend.wire import Expected, ModelSpec, decode_response, decode_string, encode_request
+from handler.backend.wire import ModelSpec, decode_response, decode_string, encode_request
 from handler.errors import ContractViolation, VersionChanged
+from handler.types import TensorSpec
 
 GOLDEN = Path(__file__).parents[2] / "deploy" / "model_server" / "golden"
 FIELDS = {np.dtype(np.int8): "int_val", np.dtype(np.uint8): "int_val", np.dtype(np.float32): "float_val"}
@@ -35,7 +36,7 @@ def response(array, content, version=3):
 
 
 def expected(array):
-    return (Expected("y", array.dtype.name, (None,) * array.ndim),)
+    return (TensorSpec("y", array.dtype.name, (None,) * array.ndim),)
 
 
 @settings(deadline=None)
@@ -71,7 +72,7 @@ def test_one_value_does_not_stand_for_all(content):
     message = response(np.array([7], np.int8), content=content)
     message.outputs["y"].tensor_shape.dim[0].size = 4
     with pytest.raises(ContractViolation, match="with 1 values"):
-        decode_response(message.SerializeToString(), (Expected("y", "int8", (4,)),))
+        decode_response(message.SerializeToString(), (TensorSpec("y", "int8", (4,)),))
 
 
 def test_unpacked_values_and_split_runs_are_read():
@@ -82,7 +83,7 @@ def test_unpacked_values_and_split_runs_are_read():
     for values in (b"\x38\x01\x38" + negative + b"\x38\x03", b"\x3a\x01\x01\x3a\x0a" + negative + b"\x3a\x01\x03"):
         body = tensor + values
         entry = b"\x0a\x01y\x12" + bytes([len(body)]) + body
-        answer = decode_response(b"\x0a" + bytes([len(entry)]) + entry, (Expected("y", "int8", (3,)),))
+        answer = decode_response(b"\x0a" + bytes([len(entry)]) + entry, (TensorSpec("y", "int8", (3,)),))
         assert answer.outputs["y"].tolist() == [1, -2, 3]
 
 
@@ -110,13 +111,13 @@ def broken(change):
 )
 def test_what_breaks_the_contract_is_named(change, message):
     with pytest.raises(ContractViolation, match=message):
-        decode_response(broken(change), (Expected("y", "int8", (1, None)),))
+        decode_response(broken(change), (TensorSpec("y", "int8", (1, None)),))
 
 
 def test_a_missing_output_names_what_came():
     with pytest.raises(ContractViolation, match=r"mrcnn_mask must be int8 \[any\], got only y"):
         decode_response(
-            response(np.zeros(1, np.int8), True).SerializeToString(), (Expected("mrcnn_mask", "int8", (None,)),)
+            response(np.zeros(1, np.int8), True).SerializeToString(), (TensorSpec("mrcnn_mask", "int8", (None,)),)
         )
 
 
@@ -124,7 +125,7 @@ def test_a_missing_output_names_what_came():
 @given(st.binary(max_size=80))
 def test_any_bytes_are_an_answer_or_a_violation(data):
     with contextlib.suppress(ContractViolation):
-        decode_response(data, (Expected("y", "int8", (None,)),))
+        decode_response(data, (TensorSpec("y", "int8", (None,)),))
 
 
 @settings(deadline=None, max_examples=300)
@@ -134,7 +135,7 @@ def test_any_packed_run_reads_as_protobuf_reads_it(run):
     entry = b"\x0a\x01y\x12" + bytes([len(body)]) + body
     data = b"\x0a" + bytes([len(entry)]) + entry
     try:
-        ours = decode_response(data, (Expected("y", "int8", (2,)),)).outputs["y"].tolist()
+        ours = decode_response(data, (TensorSpec("y", "int8", (2,)),)).outputs["y"].tolist()
     except ContractViolation:
         return
     theirs = list(protos.PredictResponse.FromString(data).outputs["y"].int_val)
@@ -194,7 +195,7 @@ def test_another_name_is_named():
 def test_another_version_is_told_before_anything_else():
     with pytest.raises(VersionChanged, match="version 2 must answer, got version 3") as changed:
         decode_response(
-            response(np.zeros(1, np.int8), True).SerializeToString(), (Expected("z", "int8", ()),), version=2
+            response(np.zeros(1, np.int8), True).SerializeToString(), (TensorSpec("z", "int8", ()),), version=2
         )
     assert changed.value.version == 3
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from handler.masks import spans
-from handler.masks.encodings import encode_masks, unmold_masks
-from handler.web.schemas import Box
+from handler.masks.encodings import unmold_masks
+from handler.masks.schemas import Box
+from handler.web.formats import cvat, instances, roboflow
 from tests.support.readers import coco_decode, cvat_decode, fill, float32_decode, iou, paste, png_decode
 
 
@@ -37,11 +38,11 @@ def unmold(mask, box, clipped=None, threshold=0.5, image_hw=None):
 
 
 def bits(*args, **kwargs):
-    return unmold(*args, **kwargs).one(0).bits
+    return next(iter(unmold(*args, **kwargs))).bits
 
 
-def encode(masks, encoding):
-    (one,) = encode_masks(masks, encoding)
+def encode(masks, encoding, answer_format=instances):
+    (one,) = answer_format.encoder(encoding)(masks)
     return one
 
 
@@ -77,7 +78,7 @@ def test_clipping_cuts_the_mask_and_does_not_squeeze_it():
 def test_the_threshold_itself_is_inside(threshold, area):
     masks = unmold(np.full((2, 2), 0.5, np.float32), (0, 0, 3, 4), threshold=threshold)
     assert masks.spans.areas() == [area]
-    assert masks.one(0).bits.sum() == area
+    assert next(iter(masks)).bits.sum() == area
 
 
 @pytest.mark.parametrize("level", [np.float32(code / 127) for code in (1, 63, 64, 100, 127)] + [0.75, 0.9])
@@ -86,7 +87,7 @@ def test_a_plateau_at_the_threshold_has_no_holes(level):
     masks = unmold(np.full((28, 28), level, np.float32), box, threshold=float(level))
     assert masks.spans.areas() == [300 * 300]
     (ring,) = encode(masks, "polygon").polygons
-    assert iou(fill([ring], (300, 300)), masks.one(0).bits) > 0.999
+    assert iou(fill([ring], (300, 300)), next(iter(masks)).bits) > 0.999
 
 
 @settings(deadline=None, max_examples=150)
@@ -99,21 +100,22 @@ def test_all_encodings_describe_the_same_mask(data):
     threshold = data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
     field = smooth(data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0, 2, 4])))
     masks = unmold(field, box, clipped, threshold, image_hw)
-    encoded = {name: encode(masks, name) for name in ("rle", "polygon", "png", "float32", "pixels", "outline")}
-    mask, (area,) = masks.one(0), masks.spans.areas()
+    encoded = {name: encode(masks, name) for name in ("rle", "polygon", "png", "float32")}
+    crop, outline = encode(masks, "rle", cvat), encode(masks, "polygon", roboflow)
+    mask, (area,) = next(iter(masks)), masks.spans.areas()
     canvas = paste(mask.bits, as_box(clipped), image_hw)
 
     rle = encoded["rle"]
     assert np.array_equal(coco_decode({"size": list(rle.size), "counts": rle.counts}), canvas)
     assert np.array_equal(png_decode({"data": encoded["png"].data}, as_box(clipped), image_hw), canvas)
-    pixels = [int(digit) for digit in encoded["pixels"].pixels.strip(b"[]").split(b",")]
+    pixels = [int(digit) for digit in crop.pixels.strip(b"[]").split(b",")]
     assert np.array_equal(cvat_decode(pixels, image_hw), canvas)
     assert area == canvas.sum()
     if area > 1000:
         assert iou(fill(encoded["polygon"].polygons, image_hw), canvas) >= 0.98
     if encoded["polygon"].polygons:
-        assert encoded["outline"].points in encoded["polygon"].polygons
-        assert encoded["pixels"].points == encoded["outline"].points
+        assert crop.points in encoded["polygon"].polygons
+        assert crop.points == [side for point in outline for side in (point.x, point.y)]
 
     floats = encoded["float32"]
     probabilities = float32_decode({"size": floats.size, "data": floats.data})

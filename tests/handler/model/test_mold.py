@@ -12,7 +12,6 @@ from handler.model.mold import (
     clip_boxes,
     meta,
     mold,
-    mold_boxes,
     resize_image,
     resize_rule,
     scale_boxes,
@@ -139,6 +138,17 @@ def test_unmold_by_hand():
     frame = resize_rule((480, 640), MATTERPORT)  # window 128..896, 0..1024
     box = (np.array([[128, 0, 896, 1024]]) - [0, 0, 1, 1]) / 1023
     assert unmold_boxes(box.astype(np.float32), frame).tolist() == [[0, 0, 480, 640]]
+
+
+def mold_boxes(boxes, frame):
+    """Return image pixel boxes normalised to the frame: Matterport's formula, the inverse of unmold_boxes."""
+
+    def normalised(box, size_hw):
+        return (np.asarray(box, float) - [0, 0, 1, 1]) / (np.array([*size_hw, *size_hw]) - 1)
+
+    top, left, bottom, right = normalised(frame.window, frame.frame_hw)
+    size = np.array([bottom - top, right - left] * 2)
+    return normalised(boxes, frame.image_hw) * size + [top, left, top, left]
 
 
 @settings(deadline=None)

@@ -1,0 +1,98 @@
+"""The model's output tensors -> detections that the options ask for, their boxes in image pixels, their masks."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from handler.errors import BadRequest, ContractViolation, shown
+from handler.model import mold, quantize
+from handler.model.contract import ModelContract
+from handler.options import Options
+from handler.types import Array, Boxes
+
+MAX_CLASS_ID = 1 << 16
+MAX_ID_DIGITS = 9
+
+
+def class_ids(classes: tuple[str | int, ...], contract: ModelContract) -> frozenset[int] | None:
+    """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
+    if not classes:
+        return None
+    highest = contract.meta.num_classes - 1 if contract.meta else max(contract.labels, default=MAX_CLASS_ID)
+    wanted: set[int] = set()
+    for name in classes:
+        ids = {key for key, label in contract.labels.items() if label == name}
+        if not ids and 1 <= _as_id(name) <= highest:
+            ids = {_as_id(name)}
+        if not ids:
+            known = ", ".join(contract.labels.values()) or "none, as the model names no classes"
+            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {shown(name)}")
+        wanted |= ids
+    return frozenset(wanted)
+
+
+def _as_id(name: str | int) -> int:
+    """Return the class id that is meant, 0 where it is none."""
+    if isinstance(name, int):
+        return name
+    return int(name) if name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The detections kept, by falling score: their row in the model's answer, boxes [n, 4], classes [n], scores [n]."""
+
+    index: npt.NDArray[np.intp]
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    def at(self, places: npt.NDArray[np.intp]) -> Self:
+        """Return the rows at some places among these."""
+        return type(self)(self.index[places], self.boxes[places], self.classes[places], self.scores[places])
+
+
+def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozenset[int] | None) -> Detections:
+    """Return the detections [N, 6] before the first row of class 0 that pass the options."""
+    ends = np.flatnonzero(detections[:, 4] == 0)
+    rows = detections[: ends[0]] if len(ends) else detections
+    if not np.isfinite(rows).all():
+        raise ContractViolation("detections must be finite numbers, got NaN or infinity")
+    if ((rows[:, 4] < 0) | (rows[:, 4] != np.rint(rows[:, 4])) | (rows[:, 4] > MAX_CLASS_ID)).any():
+        raise ContractViolation(f"detection classes must be whole numbers in 0..65536, got {rows[:, 4].tolist()[:5]}")
+    classes = rows[:, 4].astype(np.int64)
+    keep = rows[:, 5] >= options.threshold
+    if wanted is not None:
+        keep &= np.isin(classes, sorted(wanted))
+    index = np.flatnonzero(keep)
+    index = index[np.argsort(-rows[index, 5], kind="stable")]
+    return Detections(index, rows[index, :4], classes[index], rows[index, 5])
+
+
+def place(
+    rows: Detections, frame: mold.Frame, options: Options, contract: ModelContract
+) -> tuple[Detections, Boxes, Boxes]:
+    """Return the rows whose box, cut to the image, is not empty, up to ``max_instances``, and boxes, whole and cut."""
+    in_frame = contract.detections.boxes == "frame"
+    boxes = mold.unmold_boxes(rows.boxes, frame) if in_frame else mold.scale_boxes(rows.boxes, frame.image_hw)
+    clipped = mold.clip_boxes(boxes, frame.image_hw)
+    visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))[: options.max_instances or None]
+    return rows.at(visible), boxes[visible], clipped[visible]
+
+
+def gather_masks(codes: Array, rows: Detections, contract: ModelContract) -> npt.NDArray[np.float32]:
+    """Return probabilities float32 [n, h, w] of the rows, from codes [N, h, w] or [N, h, w, C]; only these dequantized.
+
+    Raises ContractViolation where a row has no mask, or its class no channel.
+    """
+    if rows.index.max(initial=-1) >= len(codes):
+        raise ContractViolation(f"{contract.masks.name} must have a mask for each detection, got {len(codes)}")
+    if contract.masks.per_class and rows.classes.max(initial=-1) >= codes.shape[-1]:
+        got = f"{codes.shape[-1]} channels for class {rows.classes.max()}"
+        raise ContractViolation(f"{contract.masks.name} must have a channel for each class, got {got}")
+    if 0 in codes.shape[1:]:
+        raise ContractViolation(f"{contract.masks.name} must have pixels, got shape {codes.shape}")
+    chosen = codes[rows.index, :, :, rows.classes] if contract.masks.per_class else codes[rows.index]
+    return quantize.dequantize_masks(chosen, contract.masks)

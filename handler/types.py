@@ -1,0 +1,42 @@
+"""The types that every package shares.
+
+In pixels: sizes are (height, width); boxes are y1, x1, y2, x2, with y2 and x2 exclusive.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+Boxes = npt.NDArray[np.int64]  # [n, 4]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An output tensor as the contract wants it; ``shape`` has None for a side of any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("any" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name} must be {self.dtype} [{dims}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The model's output tensors by name, its version, and the bytes of request and response."""
+
+    outputs: Mapping[str, Array]
+    version: int
+    up_bytes: int = 0
+    down_bytes: int = 0
+
+
+Predict = Callable[[Mapping[str, Array]], Prediction]  # input tensors by name -> the outputs that the contract names

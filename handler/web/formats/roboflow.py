@@ -1,0 +1,87 @@
+"""``format=roboflow``: what ``supervision.Detections.from_inference`` reads."""
+
+import uuid
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, largest, outline
+from handler.masks.schemas import RleMask, Side, Value
+from handler.options import MaskEncoding, Options
+from handler.pipeline import Instance, Result
+from handler.web.formats import name, score, size_of, xywh
+from handler.web.formats.coco import CocoRle
+from handler.web.schemas import ImageSize, Score
+
+
+class Point(Value, frozen=True):
+    """A corner of an outline."""
+
+    x: float
+    y: float
+
+
+class RoboflowPrediction(Value, frozen=True):
+    """One object; ``x``, ``y`` are the centre of its box. ``points``: the outline of the largest part."""
+
+    x: float
+    y: float
+    width: Side
+    height: Side
+    confidence: Score
+    class_: str = msgspec.field(name="class")
+    class_id: Annotated[int, Meta(ge=1)]
+    detection_id: str
+    points: list[Point] | UnsetType = UNSET
+    rle: CocoRle | UnsetType = UNSET
+
+
+class Roboflow(Value, frozen=True):
+    """The answer ``format=roboflow``; ``time`` in seconds."""
+
+    inference_id: str
+    time: float
+    image: ImageSize
+    predictions: list[RoboflowPrediction]
+
+
+ANSWER = Roboflow
+
+
+def encoder(mask: MaskEncoding) -> Encoder:
+    """Return RLE, or the outline of the largest part if polygons are asked for."""
+    encoders: dict[MaskEncoding, Encoder] = {"none": encode_none, "polygon": _outlines}
+    return encoders.get(mask, encode_rle)
+
+
+def _outlines(masks: Masks) -> list[list[Point]]:
+    flat = [iter(largest(outline(mask))) for mask in masks]
+    return [[Point(x, y) for x, y in zip(points, points, strict=True)] for points in flat]
+
+
+def answer(result: Result, options: Options, model: str) -> Roboflow:  # noqa: ARG001 - the format names none
+    """Return the answer, without an instance whose outline is empty: supervision fails on it."""
+    return Roboflow(
+        inference_id=str(uuid.uuid4()),
+        time=sum(result.durations_s.values()),
+        image=size_of(result),
+        predictions=[_prediction(one) for one in result.instances if one.mask != []],
+    )
+
+
+def _prediction(instance: Instance) -> RoboflowPrediction:
+    x, y, width, height = xywh(instance)
+    mask = instance.mask
+    return RoboflowPrediction(
+        x=x + width / 2,
+        y=y + height / 2,
+        width=width,
+        height=height,
+        confidence=score(instance),
+        class_=name(instance),
+        class_id=instance.class_id,
+        detection_id=str(uuid.uuid4()),
+        points=mask if isinstance(mask, list) else UNSET,
+        rle=CocoRle(mask.size, mask.counts) if isinstance(mask, RleMask) else UNSET,
+    )
