@@ -18,3 +18,5 @@ Beside the road stand ``contract`` (what client and model agreed on), ``signatur
 carries no contract), ``config`` (settings; environ: variables -> values), ``errors`` (whose fault, and which status),
 ``log``, and ``memory`` (what malloc keeps). Nothing here imports TensorFlow.
 """
+
+__version__ = "1.0.0"

@@ -32,7 +32,7 @@ ALLOWED = {
     "channel": {"errors", "tls", "tokens"},
     "serving": {"channel", "contract", "errors", "protos", "wire"},
     "formats": {"contract", "errors", "masks", "options", "pipeline", "routes", "shapes"},
-    "openapi": {"access", "options", "routes", "shapes"},
+    "openapi": {"__version__", "access", "options", "routes", "shapes"},
     "access": {"errors"},
     "bodies": {"errors", "options"},
     "web": {
