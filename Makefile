@@ -23,10 +23,11 @@ test: setup ## run the tests
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.contract $(ARGS)
 
-check: setup ## lint, formatting, types
+check: setup ## lint, formatting, types, spelling
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) codespell_lib
 
 bench: setup ## measure the function against the least it could take, and against other ways, in one run; build/bench.json
 	@$(RUN) tests.bench $(ARGS)
