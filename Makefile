@@ -5,7 +5,7 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity setup clean
+.PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,10 +23,11 @@ test: setup ## run the tests
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.http $(ARGS)
 
-check: setup ## lint, formatting, types
+check: setup ## lint, formatting, types, spelling
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) codespell_lib
 
 bench: setup ## measure the function against the least it could take, and against other ways, in one run; build/bench.json
 	@$(RUN) tests.bench $(ARGS)
@@ -49,12 +50,24 @@ evaluate: setup ## measure the bundled model on held-out scenes and on real coin
 fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
 	@$(RUN) deploy.export.report.fidelity $(ARGS)
 
-setup: ## make or repair .venv (every target does)
-	@for python in $(or $(PYTHON),$(PYTHONS)); do \
-		if "$$python" -c '$(FITS)' 2>/dev/null; then exec "$$python" -m deploy.local.environment; fi; \
-	done; \
-	echo "setup: Python 3.11, 3.12 or 3.13 is needed, got none of $(or $(PYTHON),$(PYTHONS)); name one: make PYTHON=/path/to/python3.11" >&2; \
-	exit 1
+lock: setup ## work out requirements.lock from the requirements; ARGS=--upgrade for newer versions
+	@.venv/bin/uv pip compile --universal --python-version=3.11 --generate-hashes --exclude-newer=P3D --output-file=requirements.lock requirements.txt deploy/requirements.in tests/requirements.in --quiet $(ARGS)
+
+setup: .venv/ready ## make .venv, if it is missing, unfinished or older than the lock (every target does)
+
+# A second make waits for the first. What is unfinished has no `ready` and is begun again.
+.venv/ready: requirements.lock
+	@set -e; mkdir -p build; exec 9>build/setup.lock; if command -v flock >/dev/null; then flock 9; fi; \
+	if [ $@ -nt $< ]; then exit; fi; \
+	for python in $(or $(PYTHON),$(PYTHONS)) ""; do if "$$python" -c '$(FITS)' 2>/dev/null; then break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "setup: Python 3.11, 3.12 or 3.13 is needed, got none of $(or $(PYTHON),$(PYTHONS)); name one: make PYTHON=/path/to/python3.11" >&2; exit 1; \
+	fi; \
+	echo "setup: installing into .venv ($$("$$python" -V)): TensorFlow and the tools, 2 GB, some minutes"; \
+	"$$python" -m venv --clear .venv; \
+	sed -n '/^uv==/,/[^\]$$/p' $< | .venv/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin; \
+	.venv/bin/uv pip sync --python=.venv/bin/python --require-hashes --compile-bytecode $<; \
+	touch $@
 
 clean: ## remove everything that these targets made, .venv too
 	rm -rf build .venv $(CACHES)

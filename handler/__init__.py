@@ -15,3 +15,5 @@ status), ``log``, and ``malloc`` (how much freed memory to keep).
 Imports go one way: web, backend > pipeline > masks, model > image > options > errors. ``web`` and ``backend`` never
 meet; ``main.py`` joins them. Nothing here imports TensorFlow.
 """
+
+__version__ = "1.0.0"

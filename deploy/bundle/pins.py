@@ -1,8 +1,9 @@
-"""Packages with their versions: those that a requirements file names, and those behind them."""
+"""Packages with their versions: those that requirements.txt names, and those behind them."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -11,14 +12,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 DIRECT = ROOT / "requirements.txt"
 MESSAGES_ONLY = "tensorflow-serving-api"  # named for its messages alone, which the bundle carries itself
-DEVELOPMENT = ROOT / "deploy" / "requirements.txt"
-ID_TOKENS = "google-auth"  # 25 MB that only a function with TF_SERVING_AUDIENCE needs
+ID_TOKENS = "google-auth[requests]"  # 25 MB that only a function with TF_SERVING_AUDIENCE needs
 
 
-def direct(path: Path = DIRECT) -> list[str]:
-    """Return the packages that a requirements file names, as ``name==version``."""
-    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line and not line.startswith("-")]
+def direct() -> list[str]:
+    """Return the packages that requirements.txt names, as ``name==version``."""
+    return [line for line in DIRECT.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
 def closure(pinned: list[str]) -> dict[str, str]:
@@ -49,7 +48,7 @@ def slim(id_tokens: bool = False) -> list[str]:
     """
     kept = [line for line in direct() if canonicalize_name(Requirement(line).name) != MESSAGES_ONLY]
     if id_tokens:
-        kept += [line for line in direct(DEVELOPMENT) if Requirement(line).name == ID_TOKENS]
+        kept.append(f"{ID_TOKENS}=={importlib.metadata.version(Requirement(ID_TOKENS).name)}")
     names = {canonicalize_name(Requirement(line).name) for line in kept}
     behind = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
     return kept + behind
@@ -61,5 +60,6 @@ def installed_bytes(pinned: list[str]) -> int:
 
 
 def _size(name: str) -> int:
-    files = (Path(str(file.locate())) for file in importlib.metadata.files(name) or [])
+    files = {Path(str(file.locate())) for file in importlib.metadata.files(name) or []}
+    files |= {Path(cache_from_source(file)) for file in files if file.suffix == ".py"}
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -9,7 +9,6 @@ photo          the photograph that is sent
 overlay        an answer drawn over its photograph
 traffic        bytes and time of a Predict call by kind of export (tables: how they are printed)
 processes      programs started, watched, stopped (signals: Ctrl-C, ``kill``, closed terminal)
-environment    ``.venv`` with all that the requirements name; standard library only
 model_server   the stand-in for TensorFlow Serving
 =============  ==========================================================================================
 """

@@ -16,7 +16,6 @@ from deploy.models.shapes import bundled
 from deploy.tools.processes import ROOT, Programs, RunError
 
 SOURCES = ("deploy/export", "deploy/models/shapes", "handler")
-PINS = ("requirements.txt", "deploy/requirements.txt", "deploy/constraints.txt")
 
 
 def base_path(build: Path, kind: str) -> Path:
@@ -71,7 +70,7 @@ def _fingerprint() -> str:
     """Return a hash over everything an export depends on: weights, sources, pinned packages."""
     sources = sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
     whole = hashlib.sha256()
-    for path in (bundled.WEIGHTS, *(ROOT / name for name in PINS), *sources):
+    for path in (bundled.WEIGHTS, ROOT / "requirements.lock", *sources):
         content = path.read_bytes()
         whole.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode() + content)
     return whole.hexdigest()

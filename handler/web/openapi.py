@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from handler import __version__
 from handler.options import Format, JsonRequest, Options
 from handler.web import formats, schemas
 from handler.web.auth import KEY_HEADER
@@ -47,7 +48,7 @@ def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
         "openapi": "3.1.0",
         "info": {
             "title": "segment",
-            "version": "1.0.0",
+            "version": __version__,
             "summary": "Instance segmentation: an image in, instances and their masks out.",
             "description": "Coordinates are pixels of the image as sent, after its EXIF orientation; a box covers "
             "[x, x + width) x [y, y + height).",

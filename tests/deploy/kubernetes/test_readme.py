@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from handler import __version__
 from handler.config import Config
 
 from .readme import SECTION, blocks, command
@@ -73,7 +74,7 @@ def test_every_image_that_the_overlays_name_is_built_and_pushed_first():
     text = "".join(blocks("sh"))
     built = set(re.findall(r"docker build .*-t (\S+)", text))
     assert built == set(re.findall(r"docker push (\S+)", text))
-    assert {"$R/segment:1.0.0", "$R/segment-models:1.0.0", "$R/segment-models:1.1.0"} == built
+    assert {f"$R/segment:{__version__}", "$R/segment-models:1.0.0", "$R/segment-models:1.1.0"} == built
 
 
 def test_files_that_commands_name_exist():

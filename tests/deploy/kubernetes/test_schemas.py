@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from handler import __version__
+
 from .rendered import KUBERNETES, NAMESPACE, OVERLAYS, documents, kind, render_text
 from .schemas import InvalidError, check
 
@@ -75,5 +77,5 @@ def test_the_examples_in_the_plain_overlay_render_as_they_stand():
     settings = [one["data"] for one in found if one["metadata"]["name"].startswith("segment-settings")]
     assert [one["CORS_ORIGINS"] for one in settings] == ["https://example.com"]
     images = str(found)
-    assert "registry.example.com/segment:1.0.0" in images
+    assert f"registry.example.com/segment:{__version__}" in images
     assert "registry.example.com/segment-models:1.0.0" in images

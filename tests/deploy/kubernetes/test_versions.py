@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from handler import __version__
+
 from .readme import block
 from .rendered import COMBINED, FUNCTION, KUBERNETES, OVERLAYS, SERVING, pods_of
 from .test_model_server import models_config, read, served
@@ -103,7 +105,7 @@ def test_tags_of_an_overlay_of_yours_go_over_those_of_ours():
     images = block("yaml", "images:").replace("segment-models\n    newTag: 1.0.0", "segment-models\n    newTag: 1.1.0")
     yours = f"resources: [BASE/base]\ncomponents: [BASE/components/canary]\n{images}"
     assert models_container(yours)["image"] == "registry.example.com/segment-models:1.1.0"
-    assert {pod.main["image"] for pod in pods_of(yours, FUNCTION)} == {"registry.example.com/segment:1.0.0"}
+    assert {pod.main["image"] for pod in pods_of(yours, FUNCTION)} == {f"registry.example.com/segment:{__version__}"}
     assert len(pods_of(yours, FUNCTION)) == 2
 
 
