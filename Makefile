@@ -34,7 +34,7 @@ bench: setup ## measure the function against the least it could take, and agains
 bundle: setup ## write the function's source for a cloud, without TensorFlow, to build/function
 	@$(RUN) deploy.bundle $(ARGS)
 
-capacity: setup ## work out what a rate of photographs needs, from your `make bench` or else the committed one; ARGS='--rates=5,50'
+capacity: setup ## compute what a rate of photographs needs, from your `make bench` or else the committed one; ARGS='--rates=5,50'
 	@$(RUN) deploy.capacity $(if $(wildcard build/bench.json),--figures=build/bench.json) $(ARGS)
 
 load: setup ## send real photographs to URL (USERS at once, for TIME), check every answer, say PASS or FAIL
