@@ -38,7 +38,8 @@ capacity: setup ## compute what a rate of photographs needs, from your `make ben
 	@$(RUN) deploy.capacity $(if $(wildcard build/bench.json),--figures=build/bench.json) $(ARGS)
 
 load: setup ## send real photographs to URL (USERS at once, for TIME), check every answer, say PASS or FAIL
-	@$(RUN) tests.load $(if $(URL),--host="$$URL") $(if $(USERS),--users=$(USERS)) $(if $(TIME),--run-time=$(TIME)) $(ARGS)
+	@$(RUN) locust -f tests/load/locustfile.py --headless --users=$(or $(USERS),4) --spawn-rate=10 --run-time=$(or $(TIME),60s) \
+		--stop-timeout=120 $(if $(URL),--host="$$URL") $(ARGS)
 
 train: setup ## train the bundled model anew (an hour or two on two cores)
 	@$(RUN) deploy.model.train $(ARGS)
