@@ -35,11 +35,12 @@ bench: setup ## measure the function against the least it could take, and agains
 bundle: setup ## write the function's source for a cloud, without TensorFlow, to build/function
 	@$(RUN) deploy.bundle $(ARGS)
 
-capacity: setup ## work out what a rate of photographs needs, from your `make bench` or else the committed one; ARGS='--rates=5,50'
+capacity: setup ## compute what a rate of photographs needs, from your `make bench` or else the committed one; ARGS='--rates=5,50'
 	@$(RUN) deploy.capacity $(if $(wildcard build/bench.json),--figures=build/bench.json) $(ARGS)
 
 load: setup ## send real photographs to URL (USERS at once, for TIME), check every answer, say PASS or FAIL
-	@$(RUN) tests.load $(if $(URL),--host="$$URL") $(if $(USERS),--users=$(USERS)) $(if $(TIME),--run-time=$(TIME)) $(ARGS)
+	@$(RUN) locust -f tests/load/locustfile.py --headless --users=$(or $(USERS),4) --spawn-rate=10 --run-time=$(or $(TIME),60s) \
+		--stop-timeout=120 $(if $(URL),--host="$$URL") $(ARGS)
 
 train: setup ## train the bundled model anew (an hour or two on two cores)
 	@$(RUN) deploy.models.shapes.train $(ARGS)

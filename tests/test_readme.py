@@ -18,6 +18,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "SECURITY.md",
     "deploy/README.md",
+    "deploy/capacity.md",
     "deploy/models/shapes/README.md",
 )
 

@@ -42,7 +42,7 @@ def sized(megapixels):
     return encode(image.resize((round(PHONE_HW[1] * side), round(PHONE_HW[0] * side)), Image.Resampling.BICUBIC))
 
 
-def encode(image):
+def encode(image, kind="JPEG", **settings):
     body = io.BytesIO()
-    image.save(body, "JPEG", quality=QUALITY)
+    image.save(body, kind, quality=QUALITY, **settings)
     return body.getvalue()

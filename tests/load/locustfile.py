@@ -1,113 +1,130 @@
-"""Users that send the mix of traffic.py one after another: `locust -f tests/load/locustfile.py --host URL`.
+"""Users that send real photographs and check every answer: `make load`. The last line is PASS or FAIL.
 
-`python -m tests.load` looks at the address first. In Locust's distributed mode the master judges.
+The environment variable SEGMENT_KEY may hold an API key, SEGMENT_ID_TOKEN an ID token. The exit code is 0 or 1.
 """
 
-import time
-from collections import Counter
+import io
+import os
+import random
+import sys
 
-import gevent
 import locust.stats
+import skimage.data
 from locust import FastHttpUser, constant, events, task
-from locust.runners import LocalRunner, WorkerRunner
+from locust.runners import WorkerRunner
+from PIL import Image
 
-from tests.load import answers, traffic, verdict
+from tests.bench import photos
+from tests.load import answers
 
-ANSWER_S = 120
-locust.stats.bucket_response_time = round  # to the millisecond; its own two digits would blur the criteria
-watch = {}
+SECRETS = (("SEGMENT_KEY", "X-API-Key", ""), ("SEGMENT_ID_TOKEN", "Authorization", "Bearer "))
+ORIENTATION, ROTATED = 0x0112, 6  # what a phone that is held upright writes into EXIF
+PHONE = photos.phone()
+EXIF = Image.Exif()
+EXIF[ORIENTATION] = ROTATED
+PHOTOS = {  # name -> the file, and width and height as displayed
+    "web": (photos.small(), (1024, 1024)),
+    "phone": (PHONE, (4032, 3024)),
+    "phone, upright": (photos.encode(Image.open(io.BytesIO(PHONE)), exif=EXIF), (3024, 4032)),
+    "thumbnail": (photos.encode(Image.fromarray(skimage.data.chelsea())), (451, 300)),
+    "scan": (photos.encode(Image.fromarray(skimage.data.coins()), "PNG"), (384, 303)),
+}
+WEIGHTS = {  # photograph and mask -> how often it is sent
+    ("web", "polygon"): 4,
+    ("web", "rle"): 2,
+    ("phone", "rle"): 2,
+    ("phone, upright", "polygon"): 1,
+    ("thumbnail", "none"): 2,
+    ("scan", "rle"): 1,
+}
+locust.stats.CONSOLE_STATS_INTERVAL_SEC = 10
 
 
 class Client(FastHttpUser):
-    """Sends the next photograph once the last is answered: as many users, as many requests at once."""
+    """Sends a photograph as soon as the last is answered, hence as many requests at once as users."""
 
+    host = "http://127.0.0.1:8080"
     wait_time = constant(0)
-    insecure = False  # certificates are checked
+    insecure = False  # the certificate is checked
     connection_timeout = 30.0
-    network_timeout = float(ANSWER_S)
+    network_timeout = 120.0  # a cold start of the function, and of the model behind it
 
     @task
     def segment(self):
-        asked = traffic.choose()
-        photo = traffic.photo(asked.photo)
-        with self.client.post(
-            asked.path,
-            data=photo.data,
-            headers={"Content-Type": photo.kind, **watch["headers"]},
-            name=asked.name,
+        ((photo, mask),) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        with self.send(photo, mask) as response:
+            if found := fault(response, photo, mask):
+                response.failure(found)
+
+    def send(self, photo, mask):
+        """Return the response, which counts only as a context."""
+        data, _ = PHOTOS[photo]
+        return self.client.post(
+            f"/?mask={mask}",
+            data=data,
+            name=f"{photo}, mask={mask}",
+            headers={"Content-Type": "application/octet-stream"},
             catch_response=True,
             allow_redirects=False,
-        ) as response:
-            try:
-                if not response.status_code:
-                    answers.none_came(response.error)
-                answers.check(response.status_code, response.content, photo, asked.mask)
-            except answers.AnswerError as error:
-                response.failure(str(error))
-            else:
-                response.success()
+        )
 
 
-@events.init_command_line_parser.add_listener
-def add_options(parser):
-    verdict.add_criteria(parser)
-    parser.add_argument("--progress-s", type=float, default=5.0, help="seconds between lines of progress (5)")
-    parser.add_argument("--steps", type=int, default=4, help="steps in which steps.py raises the users (4)")
+def fault(response, photo, mask):
+    """Return what is wrong with a response, or None."""
+    if not response.status_code:
+        return f"an answer must come, got {response.error!r}"
+    try:
+        answers.check(response.status_code, response.content, PHOTOS[photo][1], mask)
+    except answers.AnswerError as error:
+        return str(error)
+    return None
 
 
 @events.init.add_listener
-def prepare(**_):
-    """Make the photographs and the headers before the clock runs, so that no request waits for them."""
-    watch["headers"] = traffic.headers()
-    for asked in traffic.MIX:
-        traffic.photo(asked.photo)
-    gevent.sleep(0)  # lets gevent's clock catch up; the end of the run would be set by the time before all this
+def prepare(environment, **_):
+    """End the run before the load unless the function is healthy and answers one photograph."""
+    Client.host = environment.host = (environment.host or Client.host).rstrip("/")
+    if not Client.host.startswith(("http://", "https://")):
+        fail(f"--host must begin with http:// or https://, got {Client.host}")
+    Client.default_headers = secret_headers()
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    client = Client(environment)
+    health = client.client.get("/health", catch_response=True, allow_redirects=False)
+    if health.status_code != 200:
+        fail(f"{Client.host}/health must answer 200, got {health.status_code or repr(health.error)}")
+    if found := fault(client.send("web", "rle"), "web", "rle"):
+        fail(f"the first photograph: {found}")
 
 
-@events.test_start.add_listener
-def start(environment, **_):
-    watch["started_s"] = time.perf_counter()
-    watch.pop("stopped_s", None)  # of a run before, in the web interface
-    if isinstance(environment.runner, LocalRunner):  # a master hears of its workers every few seconds only
-        watch["progress"] = gevent.spawn(progress, environment)
+def secret_headers():
+    """Return the headers that open the function."""
+    headers = {}
+    for variable, header, scheme in SECRETS:
+        value = os.environ.get(variable, "").strip()
+        if not (value.isascii() and value.isprintable()):
+            fail(f"{variable} must be one line of printable ASCII, got something else")
+        if value:
+            headers[header] = f"{scheme}{value}"
+    return headers
 
 
-def totals(environment):
-    total = environment.stats.total
-    seconds = watch.get("stopped_s", time.perf_counter()) - watch["started_s"]
-    return verdict.Totals(seconds, total.num_requests, total.num_failures, Counter(total.response_times))
-
-
-def progress(environment):
-    before = totals(environment)
-    while True:
-        gevent.sleep(environment.parsed_options.progress_s)
-        now = totals(environment)
-        users = environment.runner.user_count
-        print(f"{now.seconds:6.0f} s, {users} users: {now.since(before).describe()}", flush=True)
-        before = now
-
-
-@events.test_stop.add_listener
-def stop(**_):
-    watch["stopped_s"] = time.perf_counter()
-    if "progress" in watch:
-        watch["progress"].kill(block=False)
+def fail(reason):
+    print(f"FAIL: {reason}", flush=True)
+    sys.exit(1)
 
 
 @events.quitting.add_listener
 def judge(environment, **_):
+    """Set the exit code, and print the verdict after the tables of Locust."""
     if isinstance(environment.runner, WorkerRunner):
         return
-    counted = totals(environment) if "started_s" in watch else verdict.NOTHING
-    wrong = verdict.judge(counted, environment.parsed_options)
-    wrong += [f"the users must not fail, got {one['msg']}" for one in environment.runner.exceptions.values()]
-    environment.process_exit_code = int(bool(wrong))
-    watch["sentence"] = verdict.sentence(counted, wrong)
-
-
-@events.quit.add_listener
-def tell(**_):
-    """After Locust's own tables, so that it is the last line."""
-    if "sentence" in watch:
-        print(watch["sentence"], flush=True)
+    total = environment.stats.total
+    passed = total.num_requests and not total.num_failures and not environment.runner.exceptions
+    environment.process_exit_code = 0 if passed else 1
+    p50, p95, p99 = (total.get_response_time_percentile(share) for share in (0.5, 0.95, 0.99))
+    verdict = (
+        f"{'PASS' if passed else 'FAIL'}: {total.num_failures} wrong of {total.num_requests} answers, "
+        f"{total.total_rps:.1f}/s, p50 {p50:.0f} ms, p95 {p95:.0f} ms, p99 {p99:.0f} ms"
+    )
+    events.quit.add_listener(lambda **_: print(verdict, flush=True))

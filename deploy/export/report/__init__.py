@@ -6,5 +6,5 @@ weigh      bytes of a request, counted on the wire
 fidelity   the tables of ``make fidelity``
 folder     the report on a folder of images (files: what it reads and writes)
 pictures   overlays and difference maps (histograms, charts: what is counted, drawn)
-page       all of it as HTML (page.css, page.js)
+page       all of it as HTML (page.html, page.css, page.js)
 """
