@@ -23,10 +23,11 @@ test: setup ## run the tests
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.http $(ARGS)
 
-check: setup ## lint, formatting, types, spelling
+check: setup ## lint, formatting, types, directions of imports, spelling
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	.venv/bin/lint-imports
 	$(RUN) codespell_lib
 
 bench: setup ## measure the function against the least it could take, and against other ways, in one run; build/bench.json

@@ -24,10 +24,10 @@ class Service:
     """The function behind the web: settings and the client; opens no connection before its first use."""
 
     def __init__(self, config: Config) -> None:
-        self.model = config.model
+        self.model = config.model_name
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        channel = Channel(config.address, config.model, config.tls, config.audience)
-        spec = ModelSpec(config.model, config.model_version, config.model_label)
+        channel = Channel(config.tf_serving_address, self.model, config.tls, config.tf_serving_audience)
+        spec = ModelSpec(self.model, config.model_version, config.model_version_label)
         self.client = ModelClient(channel, spec, config.deadline_s, config.matterport)
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
@@ -48,7 +48,9 @@ class Service:
 
 def rules(config: Config) -> routes.Rules:
     """Return what the settings ask of every request."""
-    return routes.Rules(config.api_keys, config.cors_origins, config.max_body_bytes, config.image_kinds, config.project)
+    return routes.Rules(
+        config.api_keys, config.origins, config.max_body_bytes, config.image_kinds, config.google_cloud_project
+    )
 
 
 log.configure()

@@ -1,118 +1,179 @@
-"""The settings, read once from the environment and then passed on; every one has a default."""
+"""The settings: one field for each environment variable, read once at the start and then passed on."""
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
 
 from handler.backend.tls import Tls
-from handler.environ import Reader
 from handler.errors import ConfigError, ContractViolation
-from handler.image.decode import KINDS, Limits
-from handler.model.contract import AnchorInput, MatterportSettings, Resize
+from handler.image.decode import Kind, Limits
+from handler.model.contract import MATTERPORT_MEAN, AnchorInput, MatterportSettings, Resize
 
-ADDRESS = re.compile(r"[^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+")
-ADDRESSES = "host:port, or an address that gRPC resolves (dns:///host:port, unix:/path, ...)"
-URL = "the URL of a service, such as https://model.example.com"
-AUDIENCE = re.compile(r"(https?://\S+)?")
-VERSION = re.compile(r"[0-9]{0,18}")  # int64, as TensorFlow Serving's
-MATTERPORT_MEAN = (123.7, 116.8, 103.9)
+ADDRESS = r"^([^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+)$"
+ORIGIN = re.compile(r"https?://[^/\s?#,*@]+|null")
+SECRET = re.compile(r"[\x21-\x7e]+")
+ANCHORS = AnchorInput()
+
+Text = Annotated[str, Meta(min_length=1, description="a non-empty text")]
+Switch = Annotated[Literal["off", "on"], Meta(description="one of off, on")]
+Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
+Kinds = Annotated[
+    tuple[Kind, ...], Meta(min_length=1, description=f"some of {', '.join(get_args(Kind))}, comma-separated")
+]
+Positives = Annotated[
+    tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1, description="some positive numbers, comma-separated")
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What the function was told.
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
+    """What the function was told. Every field is an environment variable in lower case.
 
-    ``tls`` None is plaintext; ``audience`` "" sends no ID token; ``model_version`` None and ``model_label`` "" are the
-    latest version. ``matterport`` describes a model without a contract, others ignore it.
+    Empty: ``tf_serving_audience`` sends no ID token; ``model_version`` and ``model_version_label`` are the latest
+    version. From ``image_resize_mode`` on, the fields describe a model without a contract; others ignore them.
     """
 
-    address: str
-    tls: Tls | None
-    audience: str
-    model: str
-    model_version: int | None
-    model_label: str
-    deadline_s: float
-    max_body_bytes: int
-    max_pixels: int
-    image_kinds: tuple[str, ...]
-    cors_origins: tuple[str, ...]
-    api_keys: tuple[str, ...] = field(repr=False)
-    project: str
-    matterport: MatterportSettings
+    tf_serving_address: Annotated[
+        str,
+        Meta(
+            pattern=ADDRESS,
+            description="host:port, or an address that gRPC resolves (dns:///host:port, unix:/path, ...)",
+        ),
+    ] = "localhost:8500"
+    tf_serving_tls: Switch = "off"
+    tf_serving_ca_file: str = ""
+    tf_serving_cert_file: str = ""
+    tf_serving_key_file: str = ""
+    tf_serving_server_name: str = ""
+    tf_serving_audience: Annotated[
+        str,
+        Meta(pattern=r"^(https?://\S+)?$", description="the URL of a service, such as https://model.example.com"),
+    ] = ""
+    model_name: Text = "shapes"
+    model_version: Annotated[
+        Annotated[int, Meta(ge=0, lt=10**18)] | None,
+        Meta(description="the number of a version, or empty for the latest"),
+    ] = None
+    model_version_label: str = ""
+    deadline_s: Annotated[float, Meta(gt=0, le=3600, description="a number above 0, 3600 at most")] = 20.0
+    max_body_bytes: Count = 20 << 20
+    max_pixels: Count = Limits().max_pixels
+    image_kinds: Kinds = Limits().kinds
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="origins such as https://example.com, comma-separated, without a path, or * alone"),
+    ] = ()
+    api_keys: tuple[str, ...] = ()
+    google_cloud_project: str = ""
+    image_resize_mode: Annotated[Literal["square", "pad64"], Meta(description="one of square, pad64")] = "square"
+    image_min_dim: Annotated[int, Meta(ge=0, description="a whole number from 0")] = 800
+    image_max_dim: Count = 1024
+    image_min_scale: Annotated[float, Meta(ge=0, description="a number from 0")] = 0.0
+    mean_pixel: Annotated[tuple[float, float, float], Meta(description="3 numbers, comma-separated")] = MATTERPORT_MEAN
+    rpn_anchor_scales: Positives = ANCHORS.scales
+    rpn_anchor_ratios: Positives = ANCHORS.ratios
+    backbone_strides: Annotated[
+        tuple[Count, ...], Meta(min_length=1, description="positive whole numbers, comma-separated")
+    ] = ANCHORS.strides
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings; raises ConfigError that names the variable, what it must be and what it is."""
-        read = Reader(environ)
-        tls = _tls(read)
-        version, label = _version(read)
-        return cls(
-            address=read.matching("TF_SERVING_ADDRESS", "localhost:8500", ADDRESS, ADDRESSES),
-            tls=tls,
-            audience=_audience(read, tls),
-            model=read.text("MODEL_NAME", "shapes"),
-            model_version=version,
-            model_label=label,
-            deadline_s=read.number("DEADLINE_S", 20.0, positive=True, high=3600),
-            max_body_bytes=read.whole("MAX_BODY_BYTES", 20 << 20, low=1),
-            max_pixels=read.whole("MAX_PIXELS", Limits().max_pixels, low=1),
-            image_kinds=read.choices("IMAGE_KINDS", Limits().kinds, KINDS),
-            cors_origins=read.origins("CORS_ORIGINS"),
-            api_keys=read.secrets("API_KEYS"),
-            project=read.text("GOOGLE_CLOUD_PROJECT", "", empty=True),
-            matterport=_matterport(read),
-        )
+        texts = [(field, environ.get(field.encode_name)) for field in msgspec.structs.fields(cls)]
+        return cls(**{field.name: _read(field, text) for field, text in texts if text is not None})
+
+    def __post_init__(self) -> None:
+        if not (self.cors_origins == ("*",) or all(map(ORIGIN.fullmatch, map(_origin, self.cors_origins)))):
+            raise _wrong(type(self), "cors_origins", ", ".join(self.cors_origins))
+        for place, key in enumerate(self.api_keys, start=1):
+            if not SECRET.fullmatch(key):  # never quoted: an error ends in a log
+                got = f"{len(key)} characters with others among them" if key else "an empty one"
+                raise ConfigError(
+                    f"API_KEYS must be keys of printable ASCII without spaces, got in place {place} {got}"
+                )
+        tls_alone = ("ca_file", "cert_file", "key_file", "server_name", "audience")
+        unused = [f"tf_serving_{name}".upper() for name in tls_alone if getattr(self, f"tf_serving_{name}")]
+        if unused and self.tf_serving_tls == "off":
+            raise ConfigError(f"TF_SERVING_TLS must be on if {unused[0]} is set, got off")
+        if bool(self.tf_serving_cert_file) != bool(self.tf_serving_key_file):
+            raise ConfigError("TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must be set together, got one of them")
+        if self.model_version is not None and self.model_version_label:
+            got = f"{self.model_version} and {self.model_version_label!r}"
+            raise ConfigError(f"MODEL_VERSION or MODEL_VERSION_LABEL must be set, got both: {got}")
+        self.matterport  # noqa: B018 - raises ConfigError, here and not on a request
+
+    def __repr__(self) -> str:
+        return f"Config({self.tf_serving_address}, {self.model_name})"  # without the keys
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The CORS origins as browsers send them."""
+        return tuple(map(_origin, self.cors_origins))
+
+    @property
+    def tls(self) -> Tls | None:
+        """How to reach the model server over TLS, None for plaintext."""
+        if self.tf_serving_tls == "off":
+            return None
+        own = self.tf_serving_cert_file, self.tf_serving_key_file
+        return Tls(self.tf_serving_ca_file, *own, self.tf_serving_server_name)
+
+    @property
+    def matterport(self) -> MatterportSettings:
+        """What a Matterport model without a contract does not say of itself."""
+        try:
+            return MatterportSettings(
+                resize=Resize(
+                    mode=self.image_resize_mode,
+                    min_dim=self.image_min_dim,
+                    max_dim=self.image_max_dim,
+                    min_scale=self.image_min_scale,
+                ),
+                mean=self.mean_pixel,
+                anchors=AnchorInput(
+                    scales=self.rpn_anchor_scales, ratios=self.rpn_anchor_ratios, strides=self.backbone_strides
+                ),
+                labels=self.class_names,
+            )
+        except ContractViolation as error:
+            raise ConfigError(f"IMAGE_*, RPN_ANCHOR_* and BACKBONE_STRIDES must fit together: {error}") from error
 
 
-def _tls(read: Reader) -> Tls | None:
-    on = read.choice("TF_SERVING_TLS", "off", ("off", "on")) == "on"
-    variables = ("TF_SERVING_CA_FILE", "TF_SERVING_CERT_FILE", "TF_SERVING_KEY_FILE", "TF_SERVING_SERVER_NAME")
-    given = {variable: read.text(variable, "", empty=True) for variable in variables}
-    unused = [variable for variable, value in given.items() if value and not on]
-    if unused:
-        raise ConfigError(f"TF_SERVING_TLS must be on where {unused[0]} is set, got off")
-    if bool(given["TF_SERVING_CERT_FILE"]) != bool(given["TF_SERVING_KEY_FILE"]):
-        raise ConfigError("TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must be set together, got one of them")
-    return Tls(*given.values()) if on else None
-
-
-def _audience(read: Reader, tls: Tls | None) -> str:
-    audience = read.matching("TF_SERVING_AUDIENCE", "", AUDIENCE, URL)
-    if audience and tls is None:
-        raise ConfigError("TF_SERVING_TLS must be on where TF_SERVING_AUDIENCE is set, got off")
-    return audience
-
-
-def _version(read: Reader) -> tuple[int | None, str]:
-    version = read.matching("MODEL_VERSION", "", VERSION, "the number of a version, or empty for the latest")
-    label = read.text("MODEL_VERSION_LABEL", "", empty=True)
-    if version and label:
-        raise ConfigError(f"MODEL_VERSION or MODEL_VERSION_LABEL must be set, got both: {version} and {label!r}")
-    return int(version) if version else None, label
-
-
-def _matterport(read: Reader) -> MatterportSettings:
-    mean = read.numbers("MEAN_PIXEL", MATTERPORT_MEAN, positive=False, count=3)
-    labels = read.text("CLASS_NAMES", "", empty=True)
+def _read(field: Any, text: str) -> Any:
+    """Return the text of a variable as a value of the field's type; a list is written with commas."""
+    kind = _plain(field.type)
+    value: Any = text.strip()
+    if get_origin(kind) is tuple:
+        value = [part.strip() for part in value.split(",")] if value else []
+    elif not value and type(None) in get_args(kind):
+        return None
     try:
-        return MatterportSettings(
-            resize=Resize(
-                mode="pad64"
-                if read.choice("IMAGE_RESIZE_MODE", "square", ("square", "pad64")) == "pad64"
-                else "square",
-                min_dim=read.whole("IMAGE_MIN_DIM", 800, low=0),
-                max_dim=read.whole("IMAGE_MAX_DIM", 1024, low=1),
-                min_scale=read.number("IMAGE_MIN_SCALE", 0.0, positive=False),
-            ),
-            mean=(mean[0], mean[1], mean[2]),
-            anchors=AnchorInput(
-                scales=read.numbers("RPN_ANCHOR_SCALES", (32, 64, 128, 256, 512)),
-                ratios=read.numbers("RPN_ANCHOR_RATIOS", (0.5, 1, 2)),
-                strides=read.wholes("BACKBONE_STRIDES", (4, 8, 16, 32, 64)),
-            ),
-            labels=tuple(name.strip() for name in labels.split(",")) if labels else (),
-        )
-    except ContractViolation as error:
-        raise ConfigError(f"IMAGE_*, RPN_ANCHOR_* and BACKBONE_STRIDES must fit together: {error}") from error
+        text.encode()  # reject invalid UTF-8: it arrives as surrogates, which protobuf strings cannot hold
+        converted = msgspec.convert(value, field.type, strict=False)
+    except ValueError as error:
+        raise _wrong(Config, field.name, text) from error
+    numbers = converted if isinstance(converted, tuple) else (converted,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise _wrong(Config, field.name, text)
+    return converted
+
+
+def _plain(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _wrong(config: type[Config], name: str, text: str) -> ConfigError:
+    (field,) = (field for field in msgspec.structs.fields(config) if field.name == name)
+    meta = [note for note in getattr(field.type, "__metadata__", ()) if isinstance(note, Meta)]
+    allowed = meta[0].description if meta else "text in UTF-8"
+    return ConfigError(f"{field.encode_name} must be {allowed}, got {text!r}")
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the port that its scheme implies."""
+    origin = text.lower()
+    return origin.removesuffix(":443") if origin.startswith("https:") else origin.removesuffix(":80")

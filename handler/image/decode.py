@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError
@@ -20,7 +20,7 @@ from handler.errors import BadRequest, TooLarge, UnsupportedMedia
 from handler.image import jpeg
 from handler.types import Size
 
-KINDS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")  # of Pillow's, those that can be allowed
+Kind = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]  # those of Pillow's that can be allowed
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 Image.MAX_IMAGE_PIXELS = None  # the cap is ours, checked on each image before it is decoded
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of a client's damaged EXIF and the like: no news for our log
@@ -78,10 +78,10 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Which images are taken: at most ``max_pixels`` (width x height), of ``kinds`` (out of ``KINDS``)."""
+    """Which images are taken: at most ``max_pixels`` (width x height), of ``kinds``."""
 
     max_pixels: int = 50_000_000
-    kinds: tuple[str, ...] = ("jpeg", "png", "webp")
+    kinds: tuple[Kind, ...] = ("jpeg", "png", "webp")
 
 
 class _Metered(io.BytesIO):

@@ -21,6 +21,7 @@ SCHEMA = 1
 MAX_SCALE = 1000
 
 INT8_MIN, INT8_MAX = -128, 127
+MATTERPORT_MEAN = (123.7, 116.8, 103.9)  # of RGB, 0..255; what upstream trains with unless told otherwise
 
 
 def _expect(condition: bool, what: str, got: object) -> None:

@@ -7,11 +7,11 @@ from handler.errors import ConfigError
 
 def test_defaults():
     config = Config.from_environ({})
-    assert (config.address, config.model, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
+    assert (config.tf_serving_address, config.model_name, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
     assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 50_000_000)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
     assert config.image_kinds == ("jpeg", "png", "webp")
-    assert (config.cors_origins, config.api_keys, config.project) == ((), (), "")
+    assert (config.cors_origins, config.api_keys, config.google_cloud_project) == ((), (), "")
     assert config.matterport.labels == ()
 
 
@@ -38,11 +38,11 @@ def test_everything_can_be_set():
             "CLASS_NAMES": "cat, dog",
         }
     )
-    assert config.address == "unix:/tmp/tfs"
+    assert config.tf_serving_address == "unix:/tmp/tfs"
     assert config.max_pixels == 50_000_000
     assert config.image_kinds == ("png", "avif")
     assert config.cors_origins == ("https://a.example", "http://localhost:3000")
-    assert (config.api_keys, config.project) == (("one", "two"), "a-project")
+    assert (config.api_keys, config.google_cloud_project) == (("one", "two"), "a-project")
     assert config.matterport.mean == (0, -1, 2.5)
     assert config.matterport.anchors.strides == (4, 8)
     assert config.matterport.resize.mode == "pad64"
@@ -80,7 +80,7 @@ def test_a_wrong_setting_is_named(name, value, message):
 
 def test_origins_are_as_browsers_send_them():
     text = "https://Shop.Example:443,http://a.example:80,http://localhost:3000"
-    origins = Config.from_environ({"CORS_ORIGINS": text}).cors_origins
+    origins = Config.from_environ({"CORS_ORIGINS": text}).origins
     assert origins == ("https://shop.example", "http://a.example", "http://localhost:3000")
     assert Config.from_environ({"CORS_ORIGINS": "*"}).cors_origins == ("*",)
 
@@ -91,25 +91,25 @@ def test_tls_is_off_until_it_is_switched_on():
     files = {"TF_SERVING_CA_FILE": "/ca", "TF_SERVING_CERT_FILE": "/cert", "TF_SERVING_KEY_FILE": "/key"}
     settings = {"TF_SERVING_TLS": "on", **files, "TF_SERVING_SERVER_NAME": "model", "TF_SERVING_AUDIENCE": "https://m"}
     config = Config.from_environ(settings)
-    assert (config.tls, config.audience) == (Tls("/ca", "/cert", "/key", "model"), "https://m")
+    assert (config.tls, config.tf_serving_audience) == (Tls("/ca", "/cert", "/key", "model"), "https://m")
 
 
 def test_a_version_or_a_label():
     assert Config.from_environ({"MODEL_VERSION": "12"}).model_version == 12
-    assert Config.from_environ({"MODEL_VERSION": "", "MODEL_VERSION_LABEL": "canary"}).model_label == "canary"
+    assert Config.from_environ({"MODEL_VERSION": "", "MODEL_VERSION_LABEL": "canary"}).model_version_label == "canary"
     config = Config.from_environ({})
-    assert (config.model_version, config.model_label) == (None, "")
+    assert (config.model_version, config.model_version_label) == (None, "")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"TF_SERVING_TLS": "yes"}, "TF_SERVING_TLS must be one of off, on, got 'yes'"),
-        ({"TF_SERVING_CA_FILE": "/ca"}, "TF_SERVING_TLS must be on where TF_SERVING_CA_FILE is set"),
-        ({"TF_SERVING_SERVER_NAME": "m"}, "TF_SERVING_TLS must be on where TF_SERVING_SERVER_NAME is set"),
+        ({"TF_SERVING_CA_FILE": "/ca"}, "TF_SERVING_TLS must be on if TF_SERVING_CA_FILE is set"),
+        ({"TF_SERVING_SERVER_NAME": "m"}, "TF_SERVING_TLS must be on if TF_SERVING_SERVER_NAME is set"),
         ({"TF_SERVING_TLS": "on", "TF_SERVING_CERT_FILE": "/c"}, "TF_SERVING_KEY_FILE must be set together, got one"),
         ({"TF_SERVING_TLS": "on", "TF_SERVING_KEY_FILE": "/k"}, "TF_SERVING_KEY_FILE must be set together, got one"),
-        ({"TF_SERVING_AUDIENCE": "https://m"}, "TF_SERVING_TLS must be on where TF_SERVING_AUDIENCE is set"),
+        ({"TF_SERVING_AUDIENCE": "https://m"}, "TF_SERVING_TLS must be on if TF_SERVING_AUDIENCE is set"),
         ({"TF_SERVING_TLS": "on", "TF_SERVING_AUDIENCE": "m"}, "TF_SERVING_AUDIENCE must be the URL of a service"),
         ({"MODEL_VERSION": "v1"}, "MODEL_VERSION must be the number of a version, or empty for the latest, got 'v1'"),
         ({"MODEL_VERSION": "1", "MODEL_VERSION_LABEL": "stable"}, "must be set, got both: 1 and 'stable'"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handler.model.contract import AnchorInput, MatterportSettings, Resize
+from handler.model.contract import MATTERPORT_MEAN, AnchorInput, MatterportSettings, Resize
 
 BUILDER = "deploy.models.shapes.network:build"
 WEIGHTS = Path(__file__).parent / "shapes.weights.h5"
 SETTINGS = MatterportSettings(
     resize=Resize(mode="pad64", min_dim=0, max_dim=1024),
-    mean=(123.7, 116.8, 103.9),
+    mean=MATTERPORT_MEAN,
     anchors=AnchorInput(scales=(12, 24, 48, 96, 192), ratios=(0.5, 1, 2), strides=(4, 8, 16, 32, 64)),
     labels=("circle", "square", "triangle"),
 )

@@ -15,7 +15,7 @@ from deploy.model_server.models import models_from_file
 from handler.config import Config
 from tests.deploy.container import dockerfile
 from tests.http import scenes
-from tests.test_readme import Asked
+from tests.support.settings import VARIABLES
 
 FOLDER = dockerfile.DOCKERFILE.parent
 TEXT = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
@@ -37,12 +37,10 @@ def framework_variables():
 def test_every_setting_is_one_that_somebody_reads_and_takes():
     given = {**dockerfile.settings(), **FUNCTION["environment"]}
     assert all(isinstance(value, str | int) for value in given.values())
-    asked = Asked()
-    Config.from_environ(asked)
-    assert set(FUNCTION["environment"]) <= asked.names | framework_variables()
-    assert set(dockerfile.settings()) <= asked.names | framework_variables() | OF_PYTHON | OF_GUNICORN
+    assert set(FUNCTION["environment"]) <= VARIABLES | framework_variables()
+    assert set(dockerfile.settings()) <= VARIABLES | framework_variables() | OF_PYTHON | OF_GUNICORN
     config = Config.from_environ({name: str(value) for name, value in given.items()})
-    assert config.address == f"dns:///model:{SERVING_PORT}"
+    assert config.tf_serving_address == f"dns:///model:{SERVING_PORT}"
     assert config.api_keys == ()
 
 

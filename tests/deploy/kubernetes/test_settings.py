@@ -6,7 +6,7 @@ import re
 import pytest
 
 from handler.config import Config
-from tests.test_readme import Asked
+from tests.support.settings import VARIABLES
 
 from .rendered import FUNCTION, KUBERNETES, NAMESPACE, OVERLAYS, SERVING, TRACK, environment, pods_of, services
 
@@ -31,9 +31,7 @@ EACH = pytest.mark.parametrize(
 
 @EACH
 def test_the_function_reads_every_variable_that_is_set(overlay, pod):
-    asked = Asked()
-    Config.from_environ(asked)
-    assert environment(pod, overlay, KEYS).keys() <= asked.names | FRAMEWORK
+    assert environment(pod, overlay, KEYS).keys() <= VARIABLES | FRAMEWORK
 
 
 @EACH
