@@ -108,7 +108,7 @@ def read(path: Path) -> list[Request]:
             function_s=float(found["times_ms"][OBJECTS][way]["median"]) / 1000,
             cpu_s=float(found["cpu_s_per_request_100"][way]),
         )
-        for numbers, export, way in (("int8", "boundary", "adapter"), ("float32", "float32", "adapter, float32 model"))
+        for numbers, export, way in (("int8", "int8", "adapter"), ("float32", "float32", "adapter, float32 model"))
     ]
 
 

@@ -1,4 +1,4 @@
-"""From a float32 instance-segmentation model to a SavedModel with an int8 boundary.
+"""From a float32 instance-segmentation model to a SavedModel with int8 inputs and outputs.
 
 kinds      what can be exported, from what
 graphs     a builder and its weights, or a SavedModel -> a callable graph
@@ -7,7 +7,7 @@ labels     a file -> names by class id
 source     the graph, its dialect, and what it does not say of itself
 trial      the picture that a new export is run on
 frame      Matterport's frame inside the graph: padding, window, meta, anchors
-signatures float32, article and boundary signatures of a source
+signatures float32, int8_cast and int8 signatures of a source
 write      signatures -> the next version folder, whole or not at all (workplace: where it is done)
 report     what each of them costs and saves: a page on one's own photographs, tables of the bundled model
 """

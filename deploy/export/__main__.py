@@ -1,8 +1,8 @@
-"""Export an instance-segmentation model for TensorFlow Serving, with an int8 boundary.
+"""Export an instance-segmentation model for TensorFlow Serving, with int8 inputs and outputs.
 
 The source is --saved-model (TensorFlow 1 or 2: Matterport's Mask R-CNN, TensorFlow's Object Detection API and Hub, or
 the Model Garden), or --builder and --weights (Keras), or, without either, the bundled model of circles, squares and
-triangles. Without a KIND, the boundary is exported. Exit codes: 0 done, 1 not possible, 2 options that do not fit.
+triangles. Without a KIND, int8 is exported. Exit codes: 0 done, 1 not possible, 2 options that do not fit.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace, own: Mapping[str, Any]) -> int:
             print(write_report(source, args.images, args.output))
             return 0
         with _step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
-            folder = write.write(getattr(signatures, args.kind)(source), args.output)
+            folder = write.write(getattr(signatures, args.kind.replace("-", "_"))(source), args.output)
         print(folder)
     except (ExportError, ContractViolation) as error:
         print(f"export: {error}", file=sys.stderr)

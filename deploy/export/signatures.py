@@ -1,7 +1,7 @@
-"""Three ways to serve one source: float32 as it is, int8 by the article's recipe, int8 by the repaired boundary.
+"""Three ways to serve one source: float32 as it is, int8 by the recipe, int8 with repaired inputs and outputs.
 
-Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32 25.4 MB, article 6.35 MB (up to ten
-times that where codes are negative and travel as varints), boundary 78 kB.
+Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32 25.4 MB, int8-cast 6.35 MB (up to ten
+times that where codes are negative and travel as varints), int8 78 kB.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def float32(source: Source) -> Exported:
     return _matterport(source, tf.float32, lambda masks: masks)
 
 
-def article(source: Source) -> Exported:
-    """The article's recipe: int8 image cast in the graph, masks `cast(p * 255, int8)` for every class.
+def int8_cast(source: Source) -> Exported:
+    """The recipe: int8 image cast in the graph, masks `cast(p * 255, int8)` for every class.
 
     Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code.
     Kept for clients that already run it.
@@ -68,7 +68,7 @@ def article(source: Source) -> Exported:
 
 def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tensor], tf.Tensor]) -> Exported:
     if source.dialect != "matterport":
-        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export its boundary")
+        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export int8")
 
     @tf.function(
         input_signature=[
@@ -87,8 +87,8 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
     return Exported(source, {SERVING: serve}, trial.matterport_inputs(source, image_type.as_numpy_dtype))
 
 
-def boundary(source: Source) -> Exported:
-    """The repaired boundary: the resized image as lossless int8 up, each detection's own mask as int8 down.
+def int8(source: Source) -> Exported:
+    """Repaired inputs and outputs: the resized image as lossless int8 up, each detection's own mask as int8 down.
 
     input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6); mrcnn_mask int8
     (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
@@ -96,7 +96,7 @@ def boundary(source: Source) -> Exported:
     The function calls a signature that is named after the contract, the same graph as `serving_default`. A replica with
     another contract then refuses the request by name, even if version, types and shapes are the same.
     """
-    stated = boundary_contract(source)
+    stated = int8_contract(source)
     stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
     text = stated.to_json()
     answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
@@ -111,7 +111,7 @@ def boundary(source: Source) -> Exported:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), text)}
 
     functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
-    return Exported(source, functions, trial.boundary_inputs(source), warm_up=stated.signature)
+    return Exported(source, functions, trial.int8_inputs(source), warm_up=stated.signature)
 
 
 def _fingerprint(stated: ModelContract) -> str:
@@ -141,8 +141,8 @@ def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.
     return rows, tf.clip_by_value(masks, 0.0, 1.0)
 
 
-def boundary_contract(source: Source) -> ModelContract:
-    """What the boundary export of a source says of itself."""
+def int8_contract(source: Source) -> ModelContract:
+    """What the int8 export of a source says of itself."""
     matterport = source.dialect == "matterport"
     resize = source.settings.resize
     return ModelContract(

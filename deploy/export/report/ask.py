@@ -35,8 +35,8 @@ from handler.types import Predict, Prediction
 DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
 KINDS: dict[str, Callable[[Source], signatures.Exported]] = {
     "float32": signatures.float32,
-    "article": signatures.article,
-    "boundary": signatures.boundary,
+    "int8-cast": signatures.int8_cast,
+    "int8": signatures.int8,
 }
 Array = NDArray[Any]
 
@@ -61,7 +61,7 @@ class Seen:
         return [msgspec.to_builtins(instance.mask) for instance in self.instances]
 
     def saturating(self) -> tuple[int, int]:
-        """Mask probabilities that the article's recipe has no code for (p * 255 above 127), and all: how many."""
+        """Mask probabilities that the recipe has no code for (p * 255 above 127), and all: how many."""
         return int((self.masks * np.float32(255) > 127).sum()), self.masks.size
 
 
@@ -136,7 +136,7 @@ def float32_contract(source: Source) -> ModelContract:
 
 def _detection_contract(source: Source) -> ModelContract:
     image, masks = ImageInput(dtype="uint8", padded=False), MaskOutput(dtype="float32", per_class=False)
-    return msgspec.structs.replace(signatures.boundary_contract(source), image=image, masks=masks)
+    return msgspec.structs.replace(signatures.int8_contract(source), image=image, masks=masks)
 
 
 def _detection_predict(source: Source, contract: ModelContract) -> Predict:

@@ -110,6 +110,6 @@ def summarise(comparisons: Sequence[Comparison]) -> Fidelity:
 
 
 def saturated_share(answers: Sequence[Seen]) -> float | None:
-    """Share 0..1 of float32's mask probabilities that the article's recipe saturates; None where there are none."""
+    """Share 0..1 of float32's mask probabilities that the recipe saturates; None where there are none."""
     lost, total = np.sum([one.saturating() for one in answers], axis=0) if answers else (0, 0)
     return float(lost / total) if total else None

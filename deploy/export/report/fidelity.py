@@ -35,7 +35,7 @@ def ask_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, 
     """Ask for `images` uint8 (n, h, w, 3): `float32` in TensorFlow, and each export, written to `work`, by encoding."""
     ask = in_tensorflow(source)
     answers = {"float32": [ask(as_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
-    for kind in ("article", "boundary"):
+    for kind in ("int8-cast", "int8"):
         write.write(KINDS[kind](source), work / kind)
         for encoding, tensor_content in ENCODINGS.items():
             name = f"{kind}, {encoding}"
@@ -78,7 +78,7 @@ def figures_of(answers: Mapping[str, Sequence[Seen]], scenes: dataset.Dataset) -
     for name, row in against_float32(answers).items():
         change = precision[name] - precision["float32"]
         rows[name] = {**asdict(row), "mask_ap": precision[name], "mask_ap_difference": change}
-        if name.startswith("article"):
+        if name.startswith("int8-cast"):
             rows[name]["saturated_share"] = share
     return rows
 

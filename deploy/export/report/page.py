@@ -68,8 +68,8 @@ def render(figures: Figures, pictures: Sequence[Mapping[str, str]]) -> str:
     return TEMPLATES.get_template("page.html").render(
         figures=figures,
         verdict=verdict(figures),
-        good=figures["instances"] and is_good(figures["kinds"]["boundary"]),
-        saving=_saving(figures, "article") if "article" in figures["kinds"] else "",
+        good=figures["instances"] and is_good(figures["kinds"]["int8"]),
+        saving=_saving(figures, "int8-cast") if "int8-cast" in figures["kinds"] else "",
         summary=_summary(figures),
         charts=draw_charts(figures),
         shots=zip(images, pictures, map(_facts, images), strict=True),
@@ -84,23 +84,23 @@ def is_good(row: Figures) -> bool:
 
 
 def verdict(figures: Figures) -> str:
-    """Return what to make of the boundary export, in a sentence."""
-    row, found = figures["kinds"]["boundary"], figures["instances"]
+    """Return what to make of the int8 export, in a sentence."""
+    row, found = figures["kinds"]["int8"], figures["instances"]
     images, objects = count(len(figures["images"]), "image"), count(found, "object")
-    weight = f"{_saving(figures, 'boundary')} ({whole(figures, 'boundary')} a request, not {whole(figures, 'float32')})"
+    weight = f"{_saving(figures, 'int8')} ({whole(figures, 'int8')} a request, not {whole(figures, 'float32')})"
     if not found and not row["extra"]:
         labels = ", ".join(figures["labels"].values()) or "it does not name them"
         return (
-            f"No object was found in {images}, so only bytes can be compared: boundary moves {weight}. "
+            f"No object was found in {images}, so only bytes can be compared: int8 moves {weight}. "
             f"Try images of what the model knows ({labels})."
         )
     iou = f"mean mask IoU {share(row['iou_mean'])}"
     if is_good(row):
         apart = max(row["box_difference"], row["score_difference"])
         same = "equal boxes and scores" if apart == 0 else f"boxes and scores within {gap(apart)}"
-        return f"In {images}, boundary answers as float32 does: {objects}, {same}, {iou}. It moves {weight}."
+        return f"In {images}, int8 answers as float32 does: {objects}, {same}, {iou}. It moves {weight}."
     return (
-        f"In {images}, boundary differs from float32: {row['lost']} of {objects} lost, {row['extra']} extra, {iou}. "
+        f"In {images}, int8 differs from float32: {row['lost']} of {objects} lost, {row['extra']} extra, {iou}. "
         f"Look at them below before you deploy it. It moves {weight}."
     )
 
@@ -116,7 +116,7 @@ def _summary(figures: Figures) -> list[Line]:
         Line("of float32's bytes", "", ["1", *(ratio(figures, kind) for kind in kinds)]),
         *(_line(row, kinds) for row in ROWS),
     ]
-    if "article" in kinds:
+    if "int8-cast" in kinds:
         saturated = NONE if figures["saturated_share"] is None else f"{figures['saturated_share']:.1%}"
         lines.append(Line("saturated", "mask probabilities without a code", ["", saturated, "0"]))
     return [*lines, Line("pixels that differ", "in all images", ["", *pixels])]

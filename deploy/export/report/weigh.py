@@ -26,15 +26,15 @@ class Load:
     name: str
     kind: str
     image_hw: tuple[int, int] = (1024, 1024)
-    top: float = 0.5  # up to here the article's codes are 0..127, a byte each
+    top: float = 0.5  # up to here the recipe's codes are 0..127, a byte each
 
 
 LOADS = (
     Load("float32", "float32"),
-    Load("article", "article"),
-    Load("boundary", "boundary"),
-    Load("article, probabilities up to 1", "article", top=1.0),
-    Load("boundary, 1024 x 576", "boundary", (576, 1024)),
+    Load("int8-cast", "int8-cast"),
+    Load("int8", "int8"),
+    Load("int8-cast, probabilities up to 1", "int8-cast", top=1.0),
+    Load("int8, 1024 x 576", "int8", (576, 1024)),
 )
 ROWS, MASK_PX, CLASSES = 100, 28, 81  # of Matterport's model for COCO
 NEGATIVE_EXTRA = 9  # bytes that a negative code takes more than another, as a varint
@@ -102,9 +102,11 @@ def describe_bytes(weights: Mapping[str, Weight]) -> str:
             [name, *(f"{count:,}" for count in counts), f"1/{whole / one.total_bytes:.1f}".removesuffix("/1.0")]
         )
     what = f"1024 x 1024, {ROWS} detections, {CLASSES} classes"
-    negative = (weights["article, probabilities up to 1"].down_bytes - weights["article"].down_bytes) // NEGATIVE_EXTRA
+    negative = (
+        weights["int8-cast, probabilities up to 1"].down_bytes - weights["int8-cast"].down_bytes
+    ) // NEGATIVE_EXTRA
     return (
         f"{table([what, 'bytes up', 'bytes down', 'total', ''], cells)}\n"
-        f"of the article's codes above 127, {negative:,} wrapped on this processor, at ten bytes each; the others "
+        f"of the recipe's codes above 127, {negative:,} wrapped on this processor, at ten bytes each; the others "
         "saturated, at one"
     )

@@ -148,8 +148,8 @@ def test_the_settings_are_ones_that_the_function_takes(served, bundle):
     assert set(settings) <= asked.names | FRAMEWORK
     config = Config.from_environ(settings)
     assert config.tls is not None
-    assert config.audience == "https://" + config.address.removesuffix(":443")
-    assert (config.deadline_s, config.model_label, config.cors_origins) == (20.0, "stable", ("https://a.b",))
+    assert config.tf_serving_audience == "https://" + config.tf_serving_address.removesuffix(":443")
+    assert (config.deadline_s, config.model_version_label, config.cors_origins) == (20.0, "stable", ("https://a.b",))
     workers, threads = int(settings["WORKERS"]), int(settings["THREADS"])
     assert (workers, threads) == (4, 8)  # 32 requests at once, so that none of 30 waits
 
@@ -228,7 +228,7 @@ def test_a_model_elsewhere(cloud, bundle):
         *("--subnet=sub", "--env=TF_SERVING_TLS=on", "--env=TF_SERVING_CA_FILE=/etc/ca.pem"),
     )
     config = Config.from_environ(pairs(option(deployment(made), "set-env-vars")))
-    assert (config.address, config.audience) == ("dns:///models.internal:8500", "")
+    assert (config.tf_serving_address, config.tf_serving_audience) == ("dns:///models.internal:8500", "")
     assert config.tls.ca_file == "/etc/ca.pem"
     assert (option(deployment(made), "network"), option(deployment(made), "subnet")) == ("net", "sub")
 

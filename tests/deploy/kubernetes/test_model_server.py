@@ -103,7 +103,7 @@ def test_models_config_serves_what_the_function_asks_for(overlay, pod, tmp_path)
     by_name = {model.name: model for model in served(overlay, pod, tmp_path)}
     for function in pods_of(overlay, FUNCTION):
         config = Config.from_environ(environment(function, overlay))
-        assert config.model_label in by_name[config.model].labels
+        assert config.model_version_label in by_name[config.model_name].labels
 
 
 @EACH

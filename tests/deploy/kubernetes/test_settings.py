@@ -67,7 +67,7 @@ def test_settings_of_an_overlay_reach_the_canary_as_well():
     assert pods.keys() == {"stable", "canary"}
     for track, pod in pods.items():
         config = Config.from_environ(environment(pod, MERGED))
-        assert (config.cors_origins, config.model_label) == (("https://example.com",), track)
+        assert (config.cors_origins, config.model_version_label) == (("https://example.com",), track)
 
 
 def test_a_canary_differs_from_the_stable_pods_in_nothing_but_its_label_and_track():

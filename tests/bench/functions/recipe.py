@@ -1,6 +1,7 @@
-"""The article's way, and Matterport's around it: a Python number for each value, masks as large as the image.
+"""The recipe's way, and Matterport's around it: a Python number for each value, masks as large as the image.
 
-Written from the article and from the formulas of mrcnn/model.py and mrcnn/utils.py; shares nothing with the function.
+Written from the recipe that users start from (deploy/export/README.md) and the formulas of mrcnn/model.py and
+mrcnn/utils.py; shares nothing with the function.
 """
 
 import io
