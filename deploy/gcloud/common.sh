@@ -1,204 +1,152 @@
-# What function.sh and model.sh share; sourced, never run. For bash from 3.2 on.
-# shellcheck shell=bash
+# What function.sh and model.sh share; sourced, never run. It needs bash 3.2 or later.
+# shellcheck shell=bash disable=SC2034,SC2153 # the variables of options belong to the scripts
 
-ME=$(basename "$0")
-PROJECT=${CLOUDSDK_CORE_PROJECT:-} REGION=${CLOUDSDK_RUN_REGION:-}
-DRY_RUN='' LABELS='' NAME='' COMMAND='' ANSWER=''
-MISSING='not.?found|cannot find|does not exist|may not exist|matched no|404'
-RETRIES=6 RETRY_S=${SEGMENT_RETRY_S:-5}
+PROJECT=${CLOUDSDK_CORE_PROJECT:-} REGION=${CLOUDSDK_RUN_REGION:-} LABELS='' DRY_RUN='' COMMAND=deploy
+
+# common_usage MEMORY
+common_usage() {
+    cat <<END
+  --project, --region as CLOUDSDK_CORE_PROJECT and CLOUDSDK_RUN_REGION
+  --name              name of the service and of its service account [$NAME]
+  --cpu, --memory     vCPUs and memory of an instance [$CPU, $1]
+  --concurrency       requests that an instance answers at once [$CONCURRENCY]
+  --min, --max        number of instances [$MIN, $MAX]
+  --timeout           seconds that a request may take [$TIMEOUT]
+  --labels            KEY=VALUE,... on the service
+  --dry-run           print every command of a first run, and run none
+  --help              print this
+END
+}
 
 fail() {
-    printf '%s: %s\n' "$ME" "$*" >&2
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
     exit 2
 }
 
-say() {
-    printf '%s: %s\n' "$ME" "$*" >&2
-}
-
-# Print a command as a shell reads it back.
-show() {
-    local word line=''
-    for word in "$@"; do line+=" $(printf '%q' "$word")"; done
-    printf '%s\n' "${line# }"
-}
-
-# Run a command that changes something; with --dry-run only print it.
+# Print the command as a shell reads it. Run it too, unless this is a dry run.
 run() {
-    if [[ -n $DRY_RUN ]]; then
-        show "$@"
-    else
-        printf '+ %s\n' "$(show "$@")" >&2
-        "$@"
-    fi
+    local line
+    line=$(printf '%q ' "$@")
+    if [[ -n $DRY_RUN ]]; then printf '%s\n' "${line% }" && return; fi
+    printf '+ %s\n' "${line% }" >&2
+    "$@"
 }
 
-# Set ANSWER to what a command prints about something, or to nothing where that is not there. With --dry-run nothing is.
-ask() {
-    local complaint
-    ANSWER=''
-    [[ -z $DRY_RUN ]] || return 0
-    complaint=$(mktemp)
-    if ! ANSWER=$("$@" 2>"$complaint"); then
-        ANSWER=''
-        grep -qiE "$MISSING" "$complaint" || fail "$(show "$@") must answer, got: $(cat "$complaint"; rm -f "$complaint")"
-    fi
-    rm -f "$complaint"
+# variable --some-option: print SOME_OPTION, which holds the option's value.
+variable() {
+    tr 'a-z-' 'A-Z_' <<<"${1#--}"
 }
 
-# parse COMMANDS OPTIONS FLAGS ARGUMENTS...: set COMMAND, and for --some-option VALUE the variable SOME_OPTION. ENV and
-# INVOKER collect; a flag is set to 1.
+# parse COMMANDS OPTIONS FLAGS ARGUMENTS...: set COMMAND and the variables of options and flags. ENV and INVOKER are lists.
 parse() {
-    local commands=" $1 " options=" $2 " flags=" $3 " name variable
+    local commands=" $1 " options=" ${2//$'\n'/ } " flags=" $3 " name value
     shift 3
-    COMMAND=${commands# } COMMAND=${COMMAND%% *}
-    if [[ ${1:-} != -* && -n ${1:-} ]]; then
-        [[ $commands == *" $1 "* ]] || fail "the command must be one of$commands, got '$1'; see --help"
-        COMMAND=$1
-        shift
-    fi
     while [[ $# -gt 0 ]]; do
-        name=${1%%=*}
-        variable=$(printf '%s' "${name#--}" | tr 'a-z-' 'A-Z_')
-        if [[ $name == --help ]]; then
-            usage
-            exit 0
-        elif [[ $flags == *" $name "* && $1 == "$name" ]]; then
-            printf -v "$variable" 1
+        name=${1%%=*} value=${1#*=}
+        if [[ $1 == --help ]]; then usage && exit; fi
+        if [[ $commands == *" $1 "* ]]; then
+            name=--command
+        elif [[ $flags == *" $1 "* ]]; then
+            value=1
+        elif [[ $options != *" $name "* ]]; then
+            fail "an argument must be a command or an option of --help, got '$1'"
+        elif [[ $1 != *=* ]]; then
+            [[ $# -gt 1 && $2 != --* ]] || fail "$name must have a value, got none"
+            value=$2
             shift
-            continue
         fi
-        [[ $options == *" $name "* ]] || fail "an option must be one of --help, got '$1'"
-        if [[ $1 == *=* ]]; then
-            set -- "$name" "${1#*=}" "${@:2}"
-        elif [[ $# -lt 2 || $2 == --* ]]; then
-            fail "$name must have a value, got none; see --help"
-        fi
-        case $variable in
-            ENV) ENV+=("$2") ;;
-            INVOKER) INVOKER+=("$2") ;;
-            *) printf -v "$variable" '%s' "$2" ;;
+        shift
+        case $name in
+            --env) ENV+=("$value") ;;
+            --invoker) INVOKER+=("$value") ;;
+            *) printf -v "$(variable "$name")" '%s' "$value" ;;
         esac
-        shift 2
     done
 }
 
-# matches OPTION VALUE REGEX WHAT
-matches() {
-    [[ $2 =~ ^($3)$ ]] || fail "$1 must be $4, got '$2'"
+# must OPTION REGEX WHAT: set VALUE to the option's value.
+must() {
+    VALUE=$(variable "$1") VALUE=${!VALUE}
+    [[ $VALUE =~ ^($2)$ ]] || fail "$1 must be $3, got '$VALUE'"
 }
 
-# whole OPTION VALUE LEAST MOST
-whole() {
-    if ! [[ $2 =~ ^(0|[1-9][0-9]{0,5})$ ]] || (($2 < $3 || $2 > $4)); then
-        fail "$1 must be a whole number from $3 to $4, got '$2'"
-    fi
+# must_count OPTION LEAST MOST
+must_count() {
+    must "$1" '0|[1-9][0-9]{0,5}' "a whole number from $2 to $3"
+    ((VALUE >= $2 && VALUE <= $3)) || fail "$1 must be a whole number from $2 to $3, got '$VALUE'"
 }
 
 check_common() {
-    [[ -n $PROJECT ]] || fail '--project, or CLOUDSDK_CORE_PROJECT, must name the cloud project, got none'
-    [[ -n $REGION ]] || fail '--region, or CLOUDSDK_RUN_REGION, must name the region, such as europe-west4, got none'
-    matches --project "$PROJECT" '([a-z0-9.-]+:)?[a-z][a-z0-9-]+' 'the id of a project'
-    matches --region "$REGION" '[a-z]+-[a-z]+[0-9]+' 'a region, such as europe-west4'
-    matches --name "$NAME" '[a-z][a-z0-9-]{4,21}[a-z0-9]' '6 to 23 lower-case letters, digits and hyphens'
-    matches --labels "$LABELS" '([a-z][a-z0-9_-]*=[a-z0-9_-]*(,|$))*' 'KEY=VALUE,... in lower case'
-    [[ -z $DRY_RUN ]] || return 0
-    command -v gcloud >/dev/null || fail 'gcloud must be on the PATH, got none: https://cloud.google.com/sdk'
-    gcloud projects describe "$PROJECT" '--format=value(projectId)' >/dev/null ||
-        fail "--project must be one that the account of gcloud may use, got '$PROJECT'"
+    must --project '([a-z0-9.-]+:)?[a-z][a-z0-9-]+' 'the id of a project (or set CLOUDSDK_CORE_PROJECT)'
+    must --region '[a-z]+-[a-z]+[0-9]+' 'a region, such as europe-west4 (or set CLOUDSDK_RUN_REGION)'
+    must --name '[a-z][a-z0-9-]{4,21}[a-z0-9]' '6 to 23 lower-case letters, digits and hyphens'
+    must --labels '([a-z][a-z0-9_-]*=[a-z0-9_-]*(,|$))*' 'KEY=VALUE,... in lower case'
+    must --cpu '1|2|4|8' '1, 2, 4 or 8'
+    must --memory '[0-9]+(Mi|Gi)' 'a size, such as 2Gi'
+    must_count --concurrency 1 1000
+    must_count --max 1 10000
+    must_count --min 0 "$MAX"
 }
 
-enable_services() {
-    local api missing=()
-    ask gcloud services list --enabled --project="$PROJECT" '--format=value(config.name)'
-    for api in "$@"; do
-        grep -qxF "$api" <<<"$ANSWER" || missing+=("$api")
-    done
-    [[ ${#missing[@]} -eq 0 ]] || run gcloud services enable "${missing[@]}" --project="$PROJECT" --quiet
+# Run COMMAND. All calls of gcloud take project and region from the environment.
+start() {
+    run export CLOUDSDK_CORE_PROJECT="$PROJECT" CLOUDSDK_RUN_REGION="$REGION" CLOUDSDK_FUNCTIONS_REGION="$REGION" \
+        CLOUDSDK_COMPUTE_REGION="$REGION" CLOUDSDK_CORE_DISABLE_PROMPTS=1
+    ACCOUNTS=$(sed -E 's/(.*):(.*)/\2.\1/' <<<"$PROJECT").iam.gserviceaccount.com # DOMAIN:ID is a project in a domain
+    must_exist --project projects "$PROJECT"
+    "$COMMAND"
 }
 
-# account NAME: the e-mail address of a service account of the project.
-account() {
-    local domain=${PROJECT%%:*} # of a project in a domain, example.com:project
-    if [[ $domain == "$PROJECT" ]]; then domain=''; else domain=.$domain; fi
-    printf '%s@%s%s.iam.gserviceaccount.com' "$1" "${PROJECT#*:}" "$domain"
+# exists GROUP... NAME: succeed if the cloud has that. An answer other than yes or no ends the script.
+exists() {
+    local said
+    [[ -z $DRY_RUN ]] || return 1
+    ! said=$(gcloud "${@:1:$#-1}" describe "${!#}" 2>&1 >/dev/null) || return 0
+    grep -qiE 'not.?found|cannot find|(does|may) not exist|404' <<<"$said" || fail "gcloud must describe ${!#}, got: $said"
+    return 1
 }
 
-# ensure_account NAME TITLE
-ensure_account() {
-    ask gcloud iam service-accounts describe "$(account "$1")" --project="$PROJECT" '--format=value(email)'
-    [[ -n $ANSWER ]] || run gcloud iam service-accounts create "$1" --display-name="$2" --project="$PROJECT" --quiet
+# must_exist OPTION GROUP... NAME
+must_exist() {
+    [[ -n $DRY_RUN ]] || exists "${@:2}" || fail "$1 must name what is there already, got '${!#}'"
 }
 
-# grant MEMBER ROLE project|secret|bucket|service [TARGET]
+# remove GROUP... NAME
+remove() {
+    if [[ -n $DRY_RUN ]] || exists "$@"; then run gcloud "${@:1:$#-1}" delete "${!#}"; fi
+}
+
+# grant MEMBER ROLE GROUP... NAME: try again, because some parts of the cloud learn of a new account only after seconds.
 grant() {
-    local command target left=$RETRIES
-    case $3 in
-        project) command=(gcloud projects) target=("$PROJECT") ;;
-        secret) command=(gcloud secrets) target=("$4" --project="$PROJECT") ;;
-        bucket) command=(gcloud storage buckets) target=("gs://$4") ;;
-        service) command=(gcloud run services) target=("$4" --project="$PROJECT" --region="$REGION") ;;
-    esac
-    ask "${command[@]}" get-iam-policy "${target[@]}" '--flatten=bindings[].members' '--format=value(bindings.role,bindings.members)'
-    if ! grep -qxF "$2"$'\t'"$1" <<<"$ANSWER"; then
-        command+=(add-iam-policy-binding "${target[@]}" --member="$1" --role="$2")
-        if [[ $3 == project ]]; then command+=(--condition=None); fi
-        # An account that was made a moment ago is not known everywhere yet.
-        until run "${command[@]}" --format=none --quiet; do
-            ((--left)) || fail "$1 must be given $2, got a refusal $RETRIES times"
-            sleep "$RETRY_S"
-        done
-    fi
+    local left=6
+    until run gcloud "${@:3:$#-3}" add-iam-policy-binding "${!#}" --member="$1" --role="$2" --condition=None --format=none; do
+        ((--left)) || fail "$1 must get $2, got a refusal 6 times"
+        sleep "${SEGMENT_RETRY_S:-5}"
+    done
 }
 
-# service NAME FIELD: set ANSWER to what that Cloud Run service has there.
-service() {
-    ask gcloud run services describe "$1" --project="$PROJECT" --region="$REGION" --format="value($2)"
+# ensure_account ACCOUNT TITLE
+ensure_account() {
+    exists iam service-accounts "$1@$ACCOUNTS" || run gcloud iam service-accounts create "$1" --display-name="$2"
 }
 
-# deployed NAME: set ANSWER to the mark of its last deployment, or to nothing where the revision did not become ready.
-deployed() {
-    service "$1" 'metadata.labels.segment-deployed,status.latestCreatedRevisionName,status.latestReadyRevisionName'
-    local created ready
-    created=$(cut -f2 <<<"$ANSWER") ready=$(cut -f3 <<<"$ANSWER") ANSWER=$(cut -f1 <<<"$ANSWER")
-    if [[ -z $created || $created != "$ready" ]]; then ANSWER=''; fi
+# remove_accounts ACCOUNT...: keep them if the service of that name in another region uses them.
+remove_accounts() {
+    local account others=''
+    [[ -n $DRY_RUN ]] || others=$(gcloud run services list --filter="metadata.name=$NAME" '--format=value(metadata.name)')
+    for account in "$@"; do [[ -n $others ]] || remove iam service-accounts "$account@$ACCOUNTS"; done
 }
 
-# deploy_changed BEFORE SOURCE COMMAND...: deploy, unless the mark BEFORE is that of the same source and the same command.
-deploy_changed() {
-    local mark
-    mark=$2-$(printf '%s\0' "$LABELS" "${@:3}" | cksum | cut -d' ' -f1)
-    if [[ $1 == "$mark" ]]; then
-        say "$NAME is deployed so already"
-    else
-        run "${@:3}" --update-labels="${LABELS:+${LABELS%,},}segment-deployed=$mark" --quiet
-    fi
+# deploy_service COMMAND...: with the flags that both services have.
+deploy_service() {
+    run "$@" --service-account="$NAME@$ACCOUNTS" --cpu="$CPU" --memory="$MEMORY" --concurrency="$CONCURRENCY" \
+        --timeout="${TIMEOUT}s" --min-instances="$MIN" --max-instances="$MAX" \
+        --update-labels="${LABELS:+${LABELS%,},}segment-made-by=deploy"
 }
 
-# A refusal to close a service is only a warning of gcloud's.
+# gcloud only warns if it cannot close a service that was public.
 check_private() {
-    ask gcloud run services get-iam-policy "$NAME" --project="$PROJECT" --region="$REGION" '--flatten=bindings[].members' \
-        '--format=value(bindings.role,bindings.members)'
-    ! grep -qE 'all(Authenticated)?Users' <<<"$ANSWER" || fail "$NAME must be private, got a policy that lets everyone in:
-$ANSWER"
-}
-
-# Delete the service NAME with its account, which may serve one of that name in another region, too.
-delete_service() {
-    service "$NAME" metadata.name
-    if [[ -n $DRY_RUN || -n $ANSWER ]]; then
-        run gcloud run services delete "$NAME" --project="$PROJECT" --region="$REGION" --quiet
-    fi
-}
-
-delete_account() {
-    ask gcloud run services list --project="$PROJECT" --filter="metadata.name=$NAME" '--format=value(metadata.name)'
-    if [[ -n $ANSWER ]]; then
-        say "the account $1 stays, for $NAME in another region"
-        return 0
-    fi
-    ask gcloud iam service-accounts describe "$(account "$1")" --project="$PROJECT" '--format=value(email)'
-    if [[ -n $DRY_RUN || -n $ANSWER ]]; then
-        run gcloud iam service-accounts delete "$(account "$1")" --project="$PROJECT" --quiet
-    fi
+    local policy=''
+    [[ -n $DRY_RUN ]] || policy=$(gcloud run services get-iam-policy "$NAME")
+    [[ $policy != *all*Users* ]] || fail "$NAME must be private, got a policy that lets everyone call it: $policy"
 }

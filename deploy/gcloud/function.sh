@@ -5,8 +5,6 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=deploy/gcloud/common.sh
 source "$ROOT/deploy/gcloud/common.sh"
-# shellcheck source=deploy/gcloud/traffic.sh
-source "$ROOT/deploy/gcloud/traffic.sh"
 
 OPTIONS='--project --region --name --model-service --model-address --model-name --model-label --cpu --memory --concurrency
 --min --max --timeout --deadline --runtime --ingress --network --subnet --api-keys-secret --api-keys-file --env --labels
@@ -17,211 +15,182 @@ INGRESS=all NETWORK=default SUBNET='' VPC_CONNECTOR='' API_KEYS_SECRET='' API_KE
 SOURCE='' BUILD_ACCOUNT='' PERCENT=10 REVISION='' PUBLIC='' LEGACY='' ENV=() INVOKER=()
 
 usage() {
-    cat <<'END'
+    cat <<END
 usage: deploy/gcloud/function.sh [COMMAND] --project=ID --region=REGION [OPTION...]
 
 commands
-  deploy              build the bundle, deploy it unless it is deployed so already, send it all traffic (default)
+  deploy              build and deploy the function, and send it all traffic (default)
   canary              send --percent of the traffic to the model's version labelled canary; --percent=0 ends that
   rollback            send all traffic to the deployment before the serving one, or to --revision; holds until deploy
-  delete              delete the function and its service accounts; secret, images and network settings stay
+  delete              delete the function, and its service accounts unless another region uses them
 
 options, as --name=VALUE or --name VALUE
-  --project           cloud project; or CLOUDSDK_CORE_PROJECT
-  --region            region, such as europe-west4; or CLOUDSDK_RUN_REGION
-  --name              the function's name, and its service account's [segment]
-  --model-service     Cloud Run service of TensorFlow Serving, asked with an ID token over TLS [tf-serving]
+  --model-service     Cloud Run service of TensorFlow Serving, asked with an ID token over TLS [$MODEL_SERVICE]
   --model-address     TensorFlow Serving elsewhere: host:port, dns:///host:port; TLS by --env
-  --model-name        the model's name there [shapes]
-  --model-label       label of the model's version; empty for the latest [stable]
-  --cpu               vCPUs of an instance, 1, 2, 4 or 8, with a worker on each [2]
-  --memory            of an instance [1Gi, with 4 or 8 vCPUs 2Gi or 4Gi]
-  --concurrency       requests at once in an instance; the workers' threads follow from it [16]
-  --min, --max        instances [0, 20]
-  --timeout           seconds a request may take, at least 10 more than the deadline [60]
-  --deadline          seconds for what a request asks of the model: DEADLINE_S [20]
-  --runtime           python311, python312 or python313 [python313]
-  --ingress           all, internal or internal-and-cloud-load-balancing; callers need leave all the same [all]
-  --network, --subnet VPC that all calls go through, by Direct VPC egress [default, its namesake]; with none, or with Cloud
-                      NAT, an address on the internet can be called
-  --api-keys-secret   secret that holds the API keys, comma-separated
-  --api-keys-file     file with the keys, to make that secret from; where they differ they are replaced
+  --model-name        the model's name there [$MODEL_NAME]
+  --model-label       label of the model's version; empty for the latest [$MODEL_LABEL]
+  --deadline          DEADLINE_S, at least 10 less than --timeout [$DEADLINE]
   --env               NAME=VALUE, a setting of the function (README.md, Settings); may be repeated
-  --labels            KEY=VALUE,... on the service
+  --api-keys-secret   secret that holds the API keys, comma-separated
+  --api-keys-file     file with the keys, which become the newest version of that secret
   --invoker           who may call it: user:, group:, domain: or serviceAccount:...; may be repeated
-  --source            deploy this folder of `make bundle` instead of a new one
-  --build-account     service account that builds; made, and given the role for it [NAME-build]
+  --public            let everyone call it
+  --ingress           all, internal or internal-and-cloud-load-balancing [$INGRESS]
+  --network, --subnet VPC and subnet for all calls of the function; --network=none for none [$NETWORK, its namesake]
+  --runtime           python311, python312 or python313 [$RUNTIME]
+  --source            a folder of \`make bundle\` [a new one]
+  --build-account     service account that builds; made, with the role for it [NAME-build]
+  --percent           percentage of the traffic for canary [$PERCENT]
+  --revision          revision for rollback
+  --legacy            use \`gcloud functions deploy --gen2\`: no startup probe, CPU boost or Direct VPC egress
   --vpc-connector     Serverless VPC Access connector, with --legacy
-  --percent           of the traffic, for canary [10]
-  --revision          for rollback
-
-flags
-  --public            let everyone call it; without this nobody may but invokers
-  --legacy            deploy by `gcloud functions deploy --gen2`: without startup probe, CPU boost, Direct VPC egress
-  --dry-run           print every command that a first run would run, and run none
-  --help              print this
 END
+    common_usage '1Gi; 2Gi with 4 vCPUs, 4Gi with 8'
 }
 
 check() {
-    local pair member
+    local given
+    : "${MEMORY:=$((CPU > 2 ? CPU / 2 : 1))Gi}" "${BUILD_ACCOUNT:=$NAME-build}" "${SUBNET:=$NETWORK}"
     check_common
-    matches --cpu "$CPU" '1|2|4|8' '1, 2, 4 or 8'
-    : "${MEMORY:=$((CPU > 2 ? CPU / 2 : 1))Gi}"
-    matches --memory "$MEMORY" '[0-9]+(Mi|Gi)' 'a size, such as 1Gi'
-    matches --runtime "$RUNTIME" 'python31[123]' 'python311, python312 or python313'
-    matches --ingress "$INGRESS" 'all|internal|internal-and-cloud-load-balancing' 'as --help says'
-    whole --concurrency "$CONCURRENCY" 1 1000
-    whole --max "$MAX" 1 10000
-    whole --min "$MIN" 0 "$MAX"
-    whole --percent "$PERCENT" 0 100
-    whole --deadline "$DEADLINE" 1 3590
-    whole --timeout "$TIMEOUT" $((DEADLINE + 10)) 3600
-    [[ -z $API_KEYS_FILE || -n $API_KEYS_SECRET ]] || fail '--api-keys-secret must name what --api-keys-file fills, got none'
+    must --runtime 'python31[123]' 'python311, python312 or python313'
+    must --ingress 'all|internal|internal-and-cloud-load-balancing' 'all, internal or internal-and-cloud-load-balancing'
+    must_count --percent 0 100
+    must_count --deadline 1 3590
+    must_count --timeout $((DEADLINE + 10)) 3600
     [[ -z $API_KEYS_FILE ]] || check_keys
-    [[ -z $VPC_CONNECTOR || -n $LEGACY ]] || fail '--legacy must go with --vpc-connector; without it --network does'
+    [[ -z $VPC_CONNECTOR || -n $LEGACY ]] || fail "--vpc-connector must come with --legacy, got '$VPC_CONNECTOR' alone"
     [[ -z $SOURCE || -s $SOURCE/.segment-bundle ]] || fail "--source must be a folder of \`make bundle\`, got '$SOURCE'"
-    for pair in ${ENV[@]+"${ENV[@]}"}; do
-        [[ $pair =~ ^[A-Z][A-Z0-9_]*= && $pair != *$'\n'* ]] || fail "--env must be NAME=VALUE in one line, got '$pair'"
-        [[ $pair != API_KEYS=* ]] || fail '--api-keys-secret must hold the API keys, got them in --env'
+    for given in ${ENV[@]+"${ENV[@]}"}; do
+        [[ $given != API_KEYS=* ]] || fail '--api-keys-secret must hold the API keys, got them in --env'
+        [[ $given =~ ^[A-Z][A-Z0-9_]*= && $given != *$'\n'* && $given != *'@:'* ]] ||
+            fail "--env must be NAME=VALUE in one line without '@:', got '$given'"
     done
-    for member in ${INVOKER[@]+"${INVOKER[@]}"}; do
-        matches --invoker "$member" '(user|group|domain|serviceAccount):[^ ,]+' 'user:, group:, domain: or serviceAccount:...'
+    for given in ${INVOKER[@]+"${INVOKER[@]}"}; do
+        [[ $given =~ ^(user|group|domain|serviceAccount):[^\ ,]+$ ]] ||
+            fail "--invoker must be user:, group:, domain: or serviceAccount:..., got '$given'"
     done
 }
 
-# As handler/environ.py reads them: one line, printable, no spaces within a key. Never quoted.
+# The function takes the same keys (handler/environ.py). The error must not quote them.
 check_keys() {
-    local LC_ALL=C text key='[!-+.-~-]+'
+    local LC_ALL=C key='[!-+.-~-]+'
+    [[ -n $API_KEYS_SECRET ]] || fail '--api-keys-secret must name a secret for --api-keys-file, got none'
     [[ -f $API_KEYS_FILE ]] || fail "--api-keys-file must be a file with keys, got '$API_KEYS_FILE'"
-    text=$(cat "$API_KEYS_FILE")
-    [[ $text =~ ^\ *$key(\ *,\ *$key)*\ *$ ]] ||
-        fail "--api-keys-file must hold printable keys without spaces, comma-separated in one line, got another text in '$API_KEYS_FILE'"
+    [[ $(cat "$API_KEYS_FILE") =~ ^\ *$key(\ *,\ *$key)*\ *$ ]] ||
+        fail "--api-keys-file must hold printable keys without spaces, comma-separated in one line, got others in '$API_KEYS_FILE'"
 }
 
-# Set KEYS_VERSION: instances keep the version that they started with, so that a new one has to be a new deployment.
-keys() {
-    [[ -n $API_KEYS_SECRET ]] || return 0
-    local there secret=(--project="$PROJECT" --quiet) file=--data-file="$API_KEYS_FILE"
-    ask gcloud secrets describe "$API_KEYS_SECRET" --project="$PROJECT" '--format=value(name)'
-    there=$ANSWER
-    if [[ -n $API_KEYS_FILE && -z $there ]]; then
-        run gcloud secrets create "$API_KEYS_SECRET" --replication-policy=automatic "$file" "${secret[@]}"
-    elif [[ -n $API_KEYS_FILE ]]; then
-        gcloud secrets versions access latest --secret="$API_KEYS_SECRET" "${secret[@]}" | cmp -s - "$API_KEYS_FILE" ||
-            run gcloud secrets versions add "$API_KEYS_SECRET" "$file" "${secret[@]}"
-    elif [[ -z $there && -z $DRY_RUN ]]; then
-        fail "--api-keys-secret must be a secret of $PROJECT, got '$API_KEYS_SECRET'; --api-keys-file makes it from a file"
-    fi
-    ask gcloud secrets versions describe latest --secret="$API_KEYS_SECRET" --project="$PROJECT" '--format=value(name)'
-    KEYS_VERSION=${ANSWER##*/}
-    : "${KEYS_VERSION:=1}"
-    grant "serviceAccount:$(account "$NAME")" roles/secretmanager.secretAccessor secret "$API_KEYS_SECRET"
-}
-
-# A service with internal ingress is reached through the VPC, from a subnet with Private Google Access.
-network() {
-    [[ $NETWORK != none && -z $LEGACY ]] || return 0
-    local subnet=("${SUBNET:=$NETWORK}" --project="$PROJECT" --region="$REGION") compute=(gcloud compute networks subnets)
-    ask "${compute[@]}" describe "${subnet[@]}" '--format=value(privateIpGoogleAccess)'
-    [[ $ANSWER == True ]] ||
-        run "${compute[@]}" update "${subnet[@]}" --enable-private-ip-google-access --quiet
-}
-
-# Set SETTINGS to the function's settings as one value of --set-env-vars, between delimiters that none of them holds.
+# Set SETTINGS to a value for --set-env-vars. Its separator is @: because values may have commas.
 settings() {
-    local url pairs delimiter pair
+    local url=https://URL-OF-$MODEL_SERVICE pairs
     pairs=("MODEL_NAME=$MODEL_NAME" "MODEL_VERSION_LABEL=$MODEL_LABEL" "DEADLINE_S=$DEADLINE")
     pairs+=("GOOGLE_CLOUD_PROJECT=$PROJECT" "WORKERS=$CPU" "THREADS=$(((CONCURRENCY + CPU - 1) / CPU))")
     if [[ -n $MODEL_ADDRESS ]]; then
         pairs+=("TF_SERVING_ADDRESS=$MODEL_ADDRESS")
     else
-        service "$MODEL_SERVICE" status.url
-        url=$ANSWER
-        if [[ -n $DRY_RUN ]]; then url=https://URL-OF-$MODEL_SERVICE; fi
-        [[ $url == https://* ]] ||
-            fail "--model-service must be a service of $PROJECT in $REGION, got '$MODEL_SERVICE'; deploy/gcloud/model.sh makes it"
+        must_exist --model-service run services "$MODEL_SERVICE"
+        [[ -n $DRY_RUN ]] || url=$(gcloud run services describe "$MODEL_SERVICE" '--format=value(status.url)')
         pairs+=("TF_SERVING_ADDRESS=${url#https://}:443" TF_SERVING_TLS=on "TF_SERVING_AUDIENCE=$url")
     fi
-    pairs+=(${ENV[@]+"${ENV[@]}"})
-    for delimiter in ',' '|' ';' '#' '~' '@@' '%%' '::::'; do
-        [[ ${pairs[*]} != *"$delimiter"* ]] || continue
-        SETTINGS=''
-        for pair in "${pairs[@]}"; do SETTINGS+=$delimiter$pair; done
-        SETTINGS=${SETTINGS#"$delimiter"}
-        if [[ $delimiter != ',' ]]; then SETTINGS="^$delimiter^$SETTINGS"; fi
-        return 0
-    done
-    fail '--env must leave one of , | ; # ~ @@ %% :::: to stand between settings, got all of them'
+    SETTINGS=$(printf '@:%s' "${pairs[@]}" ${ENV[@]+"${ENV[@]}"})
+    SETTINGS="^@:^${SETTINGS#@:}"
+}
+
+# The keys go from the file into the secret, and no command line has them.
+keys() {
+    local secret=$API_KEYS_SECRET
+    if [[ -n $API_KEYS_FILE ]]; then
+        exists secrets "$secret" || run gcloud secrets create "$secret" --replication-policy=automatic
+        if [[ -n $DRY_RUN ]] || ! gcloud secrets versions access latest --secret="$secret" 2>/dev/null | cmp -s - "$API_KEYS_FILE"; then
+            run gcloud secrets versions add "$secret" --data-file="$API_KEYS_FILE"
+        fi
+    fi
+    grant "serviceAccount:$NAME@$ACCOUNTS" roles/secretmanager.secretAccessor secrets "$secret"
 }
 
 deploy() {
-    local member tokens='' builder=roles/run.builder apis=(run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com)
-    if [[ -n $API_KEYS_SECRET ]]; then apis+=(secretmanager.googleapis.com); fi
-    if [[ -n $LEGACY ]]; then apis+=(cloudfunctions.googleapis.com); elif [[ $NETWORK != none ]]; then apis+=(compute.googleapis.com); fi
-    enable_services "${apis[@]}"
-    ensure_account "$NAME" 'segment: the function'
-    ensure_account "${BUILD_ACCOUNT:=$NAME-build}" 'segment: builds the function'
-    if [[ -n $LEGACY ]]; then builder=roles/cloudbuild.builds.builder; fi
-    grant "serviceAccount:$(account "$BUILD_ACCOUNT")" "$builder" project
-    keys
-    network
+    local flags given tokens='' builder=roles/run.builder network=''
+    [[ -z $API_KEYS_SECRET || -n $API_KEYS_FILE ]] || must_exist --api-keys-secret secrets "$API_KEYS_SECRET"
     settings
-    if [[ -z $SOURCE ]]; then
-        if [[ $SETTINGS == *TF_SERVING_AUDIENCE=* ]]; then tokens=ARGS=--id-tokens; fi
-        run make --no-print-directory -C "$ROOT" bundle ${tokens:+"$tokens"}
-    fi
-    upload "${SOURCE:=$ROOT/build/function}"
-    [[ -n $PUBLIC ]] || check_private
-    traffic_to_latest
-    for member in ${INVOKER[@]+"${INVOKER[@]}"}; do grant "$member" roles/run.invoker service "$NAME"; done
-    if [[ -n $PUBLIC && -z $API_KEYS_SECRET ]]; then say 'everyone may call the function, and it asks for no API key'; fi
-    service "$NAME" status.url
-    [[ -n $DRY_RUN ]] || say "$NAME answers at $ANSWER"
-}
+    if [[ -n $LEGACY ]]; then builder=roles/cloudbuild.builds.builder; elif [[ $NETWORK != none ]]; then network=$NETWORK; fi
 
-# upload BUNDLE
-upload() {
-    local command flags bundle=bundle
-    flags=(--project="$PROJECT" --region="$REGION" --source="$1" --service-account="$(account "$NAME")")
-    flags+=(--build-service-account="projects/$PROJECT/serviceAccounts/$(account "$BUILD_ACCOUNT")")
-    flags+=(--cpu="$CPU" --memory="$MEMORY" --concurrency="$CONCURRENCY" --timeout="${TIMEOUT}s")
-    flags+=(--min-instances="$MIN" --max-instances="$MAX" --set-env-vars="$SETTINGS")
-    if [[ -n $API_KEYS_SECRET ]]; then flags+=(--set-secrets="API_KEYS=$API_KEYS_SECRET:$KEYS_VERSION"); else flags+=(--clear-secrets); fi
+    run gcloud services enable run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com \
+        ${API_KEYS_SECRET:+secretmanager.googleapis.com} ${network:+compute.googleapis.com} ${LEGACY:+cloudfunctions.googleapis.com}
+    ensure_account "$NAME" 'segment: the function'
+    ensure_account "$BUILD_ACCOUNT" 'segment: builds the function'
+    grant "serviceAccount:$BUILD_ACCOUNT@$ACCOUNTS" "$builder" projects "$PROJECT"
+    [[ -z $API_KEYS_SECRET ]] || keys
+    # Cloud Run hides an internal service from callers outside such a subnet.
+    [[ -z $network ]] || run gcloud compute networks subnets update "$SUBNET" --enable-private-ip-google-access
+    [[ $SETTINGS != *TF_SERVING_AUDIENCE=* ]] || tokens=ARGS=--id-tokens
+    [[ -n $SOURCE ]] || run make --no-print-directory -C "$ROOT" bundle ${tokens:+"$tokens"}
+
+    flags=(--source="${SOURCE:-$ROOT/build/function}" --set-env-vars="$SETTINGS")
+    flags+=(--build-service-account="projects/$PROJECT/serviceAccounts/$BUILD_ACCOUNT@$ACCOUNTS")
+    if [[ -n $API_KEYS_SECRET ]]; then flags+=(--set-secrets="API_KEYS=$API_KEYS_SECRET:latest"); else flags+=(--clear-secrets); fi
     if [[ -n $PUBLIC ]]; then flags+=(--allow-unauthenticated); else flags+=(--no-allow-unauthenticated); fi
     if [[ -n $LEGACY ]]; then
-        INGRESS=${INGRESS/#internal-and-cloud-load-balancing/internal-and-gclb} INGRESS=${INGRESS/%internal/internal-only}
-        command=(gcloud functions deploy "$NAME" --gen2 --trigger-http --entry-point=segment --runtime="$RUNTIME")
-        flags+=(--ingress-settings="$INGRESS")
-        if [[ -n $VPC_CONNECTOR ]]; then flags+=(--vpc-connector="$VPC_CONNECTOR" --egress-settings=all); fi
-        ask gcloud functions describe "$NAME" --project="$PROJECT" --region="$REGION" '--format=value(labels.segment-deployed,state)'
-        if [[ $ANSWER == *$'\tACTIVE' ]]; then ANSWER=${ANSWER%$'\t'*}; else ANSWER=''; fi
+        INGRESS=${INGRESS/#internal-and-cloud-load-balancing/internal-and-gclb}
+        flags+=(--region="$REGION" --runtime="$RUNTIME" --ingress-settings="${INGRESS/%internal/internal-only}")
+        [[ -z $VPC_CONNECTOR ]] || flags+=(--vpc-connector="$VPC_CONNECTOR" --egress-settings=all)
+        deploy_service gcloud functions deploy "$NAME" --gen2 --trigger-http --entry-point=segment "${flags[@]}"
     else
-        command=(gcloud run deploy "$NAME" --function=segment --base-image="$RUNTIME" --cpu-boost)
+        if [[ -z $network ]]; then flags+=(--clear-network); else flags+=(--network="$network" --subnet="$SUBNET" --vpc-egress=all-traffic); fi
         flags+=('--startup-probe=httpGet.path=/health,httpGet.port=8080,periodSeconds=1,timeoutSeconds=1,failureThreshold=60')
-        flags+=(--ingress="$INGRESS")
-        if [[ $NETWORK == none ]]; then flags+=(--clear-network); else
-            flags+=(--network="$NETWORK" --subnet="$SUBNET" --vpc-egress=all-traffic)
-        fi
-        deployed "$NAME"
+        deploy_service gcloud run deploy "$NAME" --function=segment --base-image="$RUNTIME" --cpu-boost --ingress="$INGRESS" "${flags[@]}"
     fi
-    if [[ -s $1/.segment-bundle ]]; then bundle=$(cut -c1-16 "$1/.segment-bundle"); fi
-    deploy_changed "$ANSWER" "$bundle" "${command[@]}" "${flags[@]}"
+    run gcloud run services update-traffic "$NAME" --to-latest --remove-tags=canary
+    for given in ${INVOKER[@]+"${INVOKER[@]}"}; do grant "$given" roles/run.invoker run services "$NAME"; done
+    [[ -n $PUBLIC ]] || check_private
+    [[ -z $PUBLIC || -n $API_KEYS_SECRET ]] || printf 'everyone may call the function, and it asks for no API key\n' >&2
+}
+
+# Set SERVING to the revision that has the traffic apart from a canary, CANARY to the canary or nothing, LATEST to the
+# newest revision that is ready.
+shares() {
+    local rows revision percent tag latest
+    SERVING=SERVING LATEST=SERVING CANARY=''
+    [[ -z $DRY_RUN ]] || return 0
+    rows=$(gcloud run services describe "$NAME" '--flatten=status.traffic[]' '--format=value[separator="|"](
+        status.traffic.revisionName, status.traffic.percent, status.traffic.tag, status.latestReadyRevisionName)')
+    while IFS='|' read -r revision percent tag latest; do
+        LATEST=$latest
+        if [[ $tag == canary ]]; then CANARY=$revision; elif ((percent)); then SERVING=$revision; fi
+    done <<<"$rows"
+}
+
+# The canary is the serving revision with another label. It is made once, then only its share changes.
+canary() {
+    shares
+    if ((PERCENT == 0)); then
+        run gcloud run services update-traffic "$NAME" --to-revisions="$SERVING=100" --remove-tags=canary
+        return 0
+    elif [[ -z $CANARY ]]; then
+        [[ $SERVING == "$LATEST" ]] || fail "$NAME must serve its latest revision '$LATEST' before a canary, got '$SERVING': deploy first"
+        run gcloud run services update "$NAME" --tag=canary --no-traffic --update-env-vars=MODEL_VERSION_LABEL=canary \
+            --update-labels=segment-made-by=canary
+    fi
+    run gcloud run services update-traffic "$NAME" --to-tags="canary=$PERCENT"
+}
+
+rollback() {
+    local revisions
+    shares
+    [[ -z $DRY_RUN ]] || : "${REVISION:=BEFORE}"
+    if [[ -z $REVISION ]]; then
+        revisions=$(gcloud run revisions list --service="$NAME" '--sort-by=~metadata.creationTimestamp' \
+            '--filter=metadata.labels.segment-made-by=deploy AND status.conditions[0].status=True' '--format=value(metadata.name)')
+        REVISION=$(sed -n "/^$SERVING\$/{n;p;}" <<<"$revisions")
+        [[ -n $REVISION ]] || fail "$NAME must have a deployment before '$SERVING' to roll back to, got none"
+    fi
+    run gcloud run services update-traffic "$NAME" --to-revisions="$REVISION=100" --remove-tags=canary
 }
 
 delete() {
-    if [[ -n $LEGACY ]]; then
-        ask gcloud functions describe "$NAME" --project="$PROJECT" --region="$REGION" '--format=value(name)'
-        if [[ -n $DRY_RUN || -n $ANSWER ]]; then
-            run gcloud functions delete "$NAME" --project="$PROJECT" --region="$REGION" --quiet
-        fi
-    else
-        delete_service
-    fi
-    delete_account "$NAME"
-    delete_account "${BUILD_ACCOUNT:=$NAME-build}"
+    if [[ -n $LEGACY ]]; then remove functions "$NAME"; else remove run services "$NAME"; fi
+    remove_accounts "$NAME" "$BUILD_ACCOUNT"
 }
 
-parse 'deploy canary rollback delete' "${OPTIONS//$'\n'/ }" '--public --legacy --dry-run' "$@"
+parse 'deploy canary rollback delete' "$OPTIONS" '--public --legacy --dry-run' "$@"
 check
-"$COMMAND"
+start

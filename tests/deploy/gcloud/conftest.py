@@ -14,6 +14,7 @@ from tests.deploy.gcloud import fake_gcloud
 ROOT = Path(__file__).parents[3]
 SCRIPTS = ROOT / "deploy/gcloud"
 WHERE = ("--project=a-project", "--region=europe-west4")
+READS = {"describe", "list", "get-iam-policy", "access"}
 
 
 class Cloud:
@@ -21,20 +22,19 @@ class Cloud:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in ("bin", "bucket", "secrets"):
-            (folder / name).mkdir(parents=True)
-        (folder / "cloud.json").write_text(json.dumps({"projects": {"a-project": True}}))
-        program = folder / "bin/gcloud"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{fake_gcloud.__file__}" "$@"\n')
-        program.chmod(0o755)
+        (folder / "bin").mkdir(parents=True)
+        (folder / "cloud.json").write_text('{"there": {"projects a-project": true}, "says": {}, "fails": {}}')
+        self.program = folder / "bin/gcloud"
+        self.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{fake_gcloud.__file__}" "$@"\n')
+        self.program.chmod(0o755)
 
     def run(self, script, *arguments, where=WHERE, **variables):
         """Return the finished process of ``deploy/gcloud/SCRIPT.sh arguments``."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDSDK", "GCLOUD"))}
-        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDSDK")}
+        own = {"PATH": f"{self.program.parent}:{os.environ['PATH']}", "GCLOUD_STATE": str(self.folder)}
         return subprocess.run(
-            [str(SCRIPTS / f"{script}.sh"), *arguments, *where],
-            env={**inherited, "PATH": path, "GCLOUD_STATE": str(self.folder), "SEGMENT_RETRY_S": "0", **variables},
+            [SCRIPTS / f"{script}.sh", *arguments, *where],
+            env={**inherited, **own, "SEGMENT_RETRY_S": "0", **variables},
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -43,24 +43,26 @@ class Cloud:
         )
 
     def done(self, script, *arguments, **variables):
-        """Run a script that has to succeed; return what it changed: the arguments of each such call."""
-        before = len(self.calls())
+        """Run a script that has to succeed; return the arguments of each call that changes something."""
+        before = len(self.changes())
         finished = self.run(script, *arguments, **variables)
         assert finished.returncode == 0, finished.stderr
-        return [call for call in self.calls()[before:] if not is_read(call)]
+        return self.changes()[before:]
 
-    def refused(self, script, *arguments, **options):
-        """Run a script that has to refuse, having changed nothing; return what it said."""
-        before, changes = self.snapshot(), len(self.calls())
-        finished = self.run(script, *arguments, **options)
+    def refused(self, script, *arguments, **variables):
+        """Run a script that has to refuse before it changes anything; return what it said."""
+        before = self.changes()
+        finished = self.run(script, *arguments, **variables)
         assert finished.returncode == 2, finished.stderr
-        assert self.snapshot() == before
-        assert [call for call in self.calls()[changes:] if not is_read(call)] == []
+        assert self.changes() == before
         return finished.stderr
 
     def calls(self):
         log = self.folder / "calls.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def changes(self):
+        return [call for call in self.calls() if fake_gcloud.parse(call)[0].split()[-1] not in READS]
 
     @property
     def state(self):
@@ -68,32 +70,23 @@ class Cloud:
 
     def change(self, **things):
         """Change what there is behind the scripts' back."""
-        (self.folder / "cloud.json").write_text(json.dumps({**self.state, **things}, sort_keys=True))
-
-    def serving(self, name="segment"):
-        """Return the rows of revision, percent, tag that have traffic."""
-        service = self.state["run"][name]
-        latest = next(one[0] for one in reversed(service["revisions"]) if one[2] == "True")
-        return [[latest if to == "LATEST" else to, share, tag] for to, share, tag in service["traffic"] if share]
-
-    def snapshot(self):
-        files = [
-            self.folder / "cloud.json",
-            *(self.folder / "bucket").rglob("*"),
-            *(self.folder / "secrets").rglob("*"),
-        ]
-        return {str(path): path.read_bytes() for path in files if path.is_file()}
+        (self.folder / "cloud.json").write_text(json.dumps({**self.state, **things}))
 
 
 def calls(text, **names):
     """Return the arguments of each call in a text: a line a call, and indented lines belong to the one before."""
-    lines = text.format(project=WHERE[0], region=WHERE[1], **names).strip().replace("\n    ", " ").splitlines()
-    return [shlex.split(line) for line in lines]
+    lines = text.strip().replace("\n    ", " ").splitlines()
+    return [[word.format(**names) for word in shlex.split(line)] for line in lines]
 
 
-def is_read(call):
-    command, _, _ = fake_gcloud.parse(call)
-    return command.split()[-1] in fake_gcloud.READS
+def option(call, name):
+    (value,) = [word.split("=", 1)[1] for word in call if word.startswith(f"--{name}=")]
+    return value
+
+
+def deployment(made):
+    (call,) = [call for call in made if "deploy" in call[:2]]
+    return call
 
 
 @pytest.fixture
@@ -103,25 +96,29 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    """Return a folder with two versions of a model; its name has a space."""
-    folder = tmp_path / "my models"
+    """Return the option for a folder with two versions of a model; its name has a space."""
     for version in ("1", "2"):
-        (folder / version / "variables").mkdir(parents=True)
-        (folder / version / "saved_model.pb").write_text(f"version {version}")
-    return folder
+        (tmp_path / "my models" / version).mkdir(parents=True)
+        (tmp_path / "my models" / version / "saved_model.pb").write_text(f"version {version}")
+    return f"--model={tmp_path / 'my models'}"
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    """Return a folder that stands for a bundle; test_function.py uploads a real one, once."""
-    folder = tmp_path / "a bundle"
-    folder.mkdir()
-    (folder / ".segment-bundle").write_text("0123456789abcdef" * 4 + "\n")
-    return folder
+    """Return the option for a folder that stands for a bundle; test_uploaded.py runs a real one."""
+    (tmp_path / "a bundle").mkdir()
+    (tmp_path / "a bundle/.segment-bundle").write_text("0123456789abcdef")
+    return f"--source={tmp_path / 'a bundle'}"
 
 
 @pytest.fixture
-def served(cloud, model):
-    """Return a cloud where the model is deployed."""
-    cloud.done("model", "--model", str(model))
+def keys(tmp_path):
+    (tmp_path / "the keys.txt").write_text("first-key-0123, another-key")
+    return tmp_path / "the keys.txt"
+
+
+@pytest.fixture
+def served(cloud):
+    """Return a cloud with the model."""
+    cloud.change(there={**cloud.state["there"], "run services tf-serving": True})
     return cloud

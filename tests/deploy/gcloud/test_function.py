@@ -1,301 +1,209 @@
-"""The function on a cloud: the exact calls, secrets and spaces, refusals, and that a second run changes nothing."""
-
-import re
-import shlex
-import shutil
-from pathlib import Path
+"""The function on a cloud: the exact calls, secrets and odd values, refusals, and the shares of the traffic."""
 
 import pytest
 
-from deploy.bundle import pins
-from deploy.bundle.__main__ import MARK, digest, write
 from handler.config import Config
-from tests.deploy.gcloud.conftest import ROOT, calls
+from tests.deploy.gcloud.conftest import calls, deployment, option
 from tests.deploy.gcloud.fake_gcloud import pairs
-from tests.test_readme import Asked
+from tests.support.settings import VARIABLES
 
 ACCOUNT = "segment@a-project.iam.gserviceaccount.com"
 BUILDER = "segment-build@a-project.iam.gserviceaccount.com"
-FRAMEWORK = {"WORKERS", "THREADS"}
-SECRET = "first-key-0123, another-key"
+URL = "tf-serving-abc123.a.run.app"
+FIRST = """
+services enable run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com
+    secretmanager.googleapis.com compute.googleapis.com
+iam service-accounts create segment '--display-name=segment: the function'
+iam service-accounts create segment-build '--display-name=segment: builds the function'
+projects add-iam-policy-binding a-project --member=serviceAccount:{builder} --role=roles/run.builder
+    --condition=None --format=none
+secrets create segment-keys --replication-policy=automatic
+secrets versions add segment-keys '--data-file={keys}'
+secrets add-iam-policy-binding segment-keys --member=serviceAccount:{account}
+    --role=roles/secretmanager.secretAccessor --condition=None --format=none
+compute networks subnets update default --enable-private-ip-google-access
+run deploy segment --function=segment --base-image=python313 --cpu-boost --ingress=all '{bundle}'
+    --set-env-vars={settings} --build-service-account=projects/a-project/serviceAccounts/{builder}
+    --set-secrets=API_KEYS=segment-keys:latest --no-allow-unauthenticated --network=default --subnet=default
+    --vpc-egress=all-traffic
+    --startup-probe=httpGet.path=/health,httpGet.port=8080,periodSeconds=1,timeoutSeconds=1,failureThreshold=60
+    --service-account={account} --cpu=2 --memory=1Gi --concurrency=16 --timeout=60s --min-instances=0
+    --max-instances=20 --update-labels=team=vision,segment-made-by=deploy
+run services update-traffic segment --to-latest --remove-tags=canary
+run services add-iam-policy-binding segment --member=user:someone@example.com --role=roles/run.invoker
+    --condition=None --format=none
+"""
+SETTINGS = (
+    "^@:^MODEL_NAME=shapes@:MODEL_VERSION_LABEL=stable@:DEADLINE_S=20@:GOOGLE_CLOUD_PROJECT=a-project@:WORKERS=2"
+    f"@:THREADS=8@:TF_SERVING_ADDRESS={URL}:443@:TF_SERVING_TLS=on@:TF_SERVING_AUDIENCE=https://{URL}"
+    "@:CLASS_NAMES=red car,it's 5$"
+)
 
 
 @pytest.fixture
-def keys(tmp_path):
-    file = tmp_path / "the keys.txt"
-    file.write_text(SECRET)
-    return file
+def arguments(bundle, keys):
+    return ("function", bundle, "--api-keys-secret=segment-keys", f"--api-keys-file={keys}")
 
 
-def option(call, name):
-    (value,) = [word.split("=", 1)[1] for word in call if word.startswith(f"--{name}=")]
-    return value
+def test_the_calls_of_a_first_deployment_and_of_the_next(served, bundle, keys, arguments):
+    more = ("--env", "CLASS_NAMES=red car,it's 5$", "--invoker=user:someone@example.com", "--labels=team=vision")
+    first = calls(FIRST, account=ACCOUNT, builder=BUILDER, bundle=bundle, keys=keys, settings=SETTINGS)
+    assert served.done(*arguments, *more) == first
+    made = served.done(*arguments, *more)  # which deploys again, but stores the same keys only once
+    assert made == [call for call in first if "create" not in call and "versions" not in call]
 
 
-def deployment(made):
-    (call,) = [call for call in made if call[:2] in (["run", "deploy"], ["functions", "deploy"])]
-    return call
+def test_other_keys_replace_the_stored_ones_and_none_is_ever_shown(served, keys, arguments):
+    for text in ("first-key-0123, another-key", "third-key"):
+        keys.write_text(text)
+        finished = served.run(*arguments)
+        assert finished.returncode == 0, finished.stderr
+        assert (served.folder / "segment-keys").read_text() == text
+        for said in (finished.stdout, finished.stderr, str(served.calls()), str(served.state)):
+            assert "first-key" not in said
+            assert "third-key" not in said
 
 
-FIRST = """
-services enable cloudbuild.googleapis.com artifactregistry.googleapis.com secretmanager.googleapis.com
-    compute.googleapis.com {project} --quiet
-iam service-accounts create segment-build '--display-name=segment: builds the function' {project} --quiet
-projects add-iam-policy-binding a-project --member=serviceAccount:{builder} --role=roles/run.builder --condition=None
-    --format=none --quiet
-secrets create segment-keys --replication-policy=automatic '--data-file={keys}' {project} --quiet
-secrets add-iam-policy-binding segment-keys {project} --member=serviceAccount:{account}
-    --role=roles/secretmanager.secretAccessor --format=none --quiet
-compute networks subnets update default {project} {region} --enable-private-ip-google-access --quiet
-run deploy segment --function=segment --base-image=python313 --cpu-boost {project} {region}
-    '--source={bundle}' --service-account={account}
-    --build-service-account=projects/a-project/serviceAccounts/{builder} --cpu=2 --memory=1Gi --concurrency=16
-    --timeout=60s
-    --min-instances=0 --max-instances=20 '--set-env-vars=^|^{settings}' --set-secrets=API_KEYS=segment-keys:1
-    --no-allow-unauthenticated
-    --startup-probe=httpGet.path=/health,httpGet.port=8080,periodSeconds=1,timeoutSeconds=1,failureThreshold=60
-    --ingress=all --network=default --subnet=default --vpc-egress=all-traffic --update-labels={labels} --quiet
-run services add-iam-policy-binding segment {project} {region} --member=user:someone@example.com
-    --role=roles/run.invoker --format=none --quiet
-"""
-
-
-def test_the_calls_of_a_first_deployment(served, bundle, keys):
-    made = served.done(
-        *("function", "--source", str(bundle), "--api-keys-secret=segment-keys", "--api-keys-file", str(keys)),
-        *("--env", "CLASS_NAMES=red car,blue car", "--invoker=user:someone@example.com", "--labels=team=vision"),
-    )
-    labels = option(deployment(made), "update-labels")
-    assert re.fullmatch(r"team=vision,segment-deployed=0123456789abcdef-\d+", labels)
-    url = pairs(option(deployment(made), "set-env-vars"))["TF_SERVING_AUDIENCE"]
-    settings = (
-        "MODEL_NAME=shapes|MODEL_VERSION_LABEL=stable|DEADLINE_S=20|GOOGLE_CLOUD_PROJECT=a-project|WORKERS=2|THREADS=8"
-        f"|TF_SERVING_ADDRESS={url.removeprefix('https://')}:443|TF_SERVING_TLS=on|TF_SERVING_AUDIENCE={url}"
-        "|CLASS_NAMES=red car,blue car"
-    )
-    assert re.fullmatch(r"https://tf-serving-\w+\.a\.run\.app", url)
-    assert made == calls(
-        FIRST, keys=keys, bundle=bundle, account=ACCOUNT, builder=BUILDER, settings=settings, labels=labels
+def test_a_run_after_one_that_failed_goes_on(served, arguments):
+    for command in ("secrets versions add", "run deploy", "run services update-traffic"):
+        served.change(fails={command: 1})
+        assert served.run(*arguments).returncode == 1
+    served.change(fails={"projects add-iam-policy-binding": 3})  # a new account is not known everywhere at once
+    assert (
+        served.done(*arguments)[-1] == calls("run services update-traffic segment --to-latest --remove-tags=canary")[0]
     )
 
 
-def test_a_second_run_changes_nothing(served, bundle, keys):
-    arguments = ("--source", str(bundle), "--api-keys-secret=segment-keys", "--api-keys-file", str(keys))
-    invited = ("--invoker=group:them@example.com", "--env=CLASS_NAMES=a|b,c")
-    served.done("function", *arguments, *invited)
-    before = served.snapshot()
-    assert served.done("function", *arguments, *invited) == []
-    assert served.snapshot() == before
-
-
-@pytest.mark.parametrize("changed", ["bundle", "setting", "labels", "keys"])
-def test_what_changed_is_deployed(served, bundle, keys, changed):
-    arguments = ["--source", str(bundle), "--api-keys-secret=segment-keys", "--api-keys-file", str(keys)]
-    served.done("function", *arguments)
-    if changed == "bundle":
-        (bundle / ".segment-bundle").write_text("fedcba9876543210" * 4)
-    elif changed == "keys":
-        keys.write_text("a-new-key")
-    else:
-        arguments.append({"setting": "--deadline=30", "labels": "--labels=team=vision"}[changed])
-    *before, call = served.done("function", *arguments)
-    assert [one[:3] for one in before] == ([["secrets", "versions", "add"]] if changed == "keys" else [])
-    assert call[:3] == ["run", "deploy", "segment"]  # with new keys, too: instances keep those they started with
-    assert option(call, "set-secrets") == f"API_KEYS=segment-keys:{2 if changed == 'keys' else 1}"
-
-
-def test_a_deployment_that_failed_is_not_taken_for_done(served, bundle):
-    served.change(fails=True)
-    assert served.run("function", "--source", str(bundle)).returncode == 1
-    made = served.done("function", "--source", str(bundle))
-    assert [call[:3] for call in made] == [["run", "deploy", "segment"]]
-    assert served.done("function", "--source", str(bundle)) == []
-
-
-def test_what_gcloud_cannot_tell_is_not_taken_for_missing(served, bundle):
-    (served.folder / "bin/gcloud").rename(served.folder / "bin/real")
-    program = served.folder / "bin/gcloud"
-    program.write_text(
-        '#!/bin/sh\ncase "$*" in *service-accounts\\ describe*) echo "ERROR: the network is down" >&2; exit 1;; esac\n'
-        f'exec "{served.folder}/bin/real" "$@"\n'
-    )
-    program.chmod(0o755)
-    finished = served.run("function", "--source", str(bundle))
+def test_a_failure_of_gcloud_is_not_taken_for_missing(served, bundle):
+    served.change(fails={"iam service-accounts describe": 1})
+    finished = served.run("function", bundle)
     assert finished.returncode == 2
-    assert re.search(
-        r"gcloud iam service-accounts describe .* must answer, got: ERROR: the network is down", finished.stderr
-    )
-    assert "segment" not in served.state["run"]
+    assert f"gcloud must describe {ACCOUNT}, got: ERROR: a failure" in finished.stderr
+    assert not {"create", "deploy"} & {word for call in served.calls() for word in call}
 
 
-def test_secrets_are_in_no_call_and_nothing_that_is_printed(served, bundle, keys):
-    arguments = ("--source", str(bundle), "--api-keys-secret=segment-keys", "--api-keys-file", str(keys))
-    finished = served.run("function", *arguments)
-    assert finished.returncode == 0
-    for text in (finished.stdout, finished.stderr, str(served.calls()), str(served.state)):
-        assert "first-key" not in text
-        assert "another-key" not in text
-    assert (served.folder / "secrets/segment-keys-1").read_text() == SECRET
-
-
-def test_the_settings_are_ones_that_the_function_takes(served, bundle):
-    made = served.done(
-        "function", "--source", str(bundle), "--cpu=4", "--concurrency=30", "--env=CORS_ORIGINS=https://a.b"
-    )
+def test_the_function_takes_the_settings(served, bundle):
+    made = served.done("function", bundle, "--cpu=4", "--concurrency=30", "--env=CORS_ORIGINS=https://a.b")
     settings = pairs(option(deployment(made), "set-env-vars"))
-    asked = Asked()
-    Config.from_environ(asked)
-    assert set(settings) <= asked.names | FRAMEWORK
+    assert set(settings) <= VARIABLES | {"WORKERS", "THREADS"}
     config = Config.from_environ(settings)
     assert config.tls is not None
     assert config.tf_serving_audience == "https://" + config.tf_serving_address.removesuffix(":443")
     assert (config.deadline_s, config.model_version_label, config.cors_origins) == (20.0, "stable", ("https://a.b",))
-    workers, threads = int(settings["WORKERS"]), int(settings["THREADS"])
-    assert (workers, threads) == (4, 8)  # 32 requests at once, so that none of 30 waits
+    assert (settings["WORKERS"], settings["THREADS"]) == ("4", "8")  # 32 requests at once, so that none of 30 waits
 
 
-def test_a_timeout_within_the_deadline_is_refused(served, bundle):
-    message = served.refused("function", "--source", str(bundle), "--deadline=55")
-    assert "--timeout must be a whole number from 65 to 3600, got '60'" in message
-
-
-def test_nothing_is_public_unless_that_is_asked_for(served, bundle):
-    call = deployment(served.done("function", "--source", str(bundle)))
-    assert "--no-allow-unauthenticated" in call
-    assert not served.state["policies"].get("run services segment")
-    finished = served.run("function", "--source", str(bundle), "--public")
-    assert served.state["policies"]["run services segment"][0][0] == "user:allUsers"
+def test_only_public_opens_the_function(served, bundle):
+    assert "--no-allow-unauthenticated" in deployment(served.done("function", bundle))
+    finished = served.run("function", bundle, "--public")
     assert "everyone may call the function, and it asks for no API key" in finished.stderr
-    finished = served.run("function", "--source", str(bundle))
-    assert finished.returncode == 2  # gcloud only warns where it could not close the service
-    assert "segment must be private, got a policy that lets everyone in" in finished.stderr
+    assert "--allow-unauthenticated" in served.calls()[-2]
+    served.change(says={"run services get-iam-policy": "members: [allUsers]"})
+    finished = served.run("function", bundle)
+    assert finished.returncode == 2  # gcloud only warns if it cannot close the service
+    assert "segment must be private, got a policy that lets everyone call it" in finished.stderr
 
 
 @pytest.mark.parametrize("text", ["", "\n", " ", "one\ntwo\n", "one,,two", "one,", "a key", "k\u00e9y"])
-def test_keys_that_the_function_would_refuse_or_take_for_none(served, bundle, keys, text):
+def test_keys_that_the_function_would_refuse_or_take_for_none(served, keys, arguments, text):
     keys.write_text(text)
-    said = served.refused(
-        "function", f"--source={bundle}", "--public", "--api-keys-secret=k", f"--api-keys-file={keys}"
-    )
+    said = served.refused(*arguments)
     assert "--api-keys-file must hold printable keys without spaces, comma-separated in one line" in said
     assert "k\u00e9y" not in said
 
 
 @pytest.mark.parametrize("text", ["one", "one\n", " one , two ", "a-b_c.d!~,+x"])
-def test_keys_that_the_function_takes(served, bundle, keys, text):
+def test_keys_that_the_function_takes(cloud, keys, arguments, text):
     keys.write_text(text)
-    served.done("function", f"--source={bundle}", "--api-keys-secret=k", f"--api-keys-file={keys}")
-    stored = (served.folder / "secrets/k-1").read_text()
-    assert len(Config.from_environ({"API_KEYS": stored}).api_keys) == 1 + text.count(",")
+    assert cloud.run(*arguments, "--dry-run").returncode == 0
+    assert len(Config.from_environ({"API_KEYS": text}).api_keys) == 1 + text.count(",")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("bad", "message"),
     [
-        (["--env=class_names=a"], "--env must be NAME=VALUE in one line, got 'class_names=a'"),
-        (["--env=CLASS_NAMES"], "--env must be NAME=VALUE in one line, got 'CLASS_NAMES'"),
-        (["--env=CLASS_NAMES=a\nb"], "--env must be NAME=VALUE in one line"),
-        (["--env=API_KEYS=top-secret"], "--api-keys-secret must hold the API keys, got them in --env"),
-        (["--api-keys-file=README.md"], "--api-keys-secret must name what --api-keys-file fills, got none"),
-        (["--api-keys-secret=k", "--api-keys-file=none"], "--api-keys-file must be a file with keys, got 'none'"),
-        (["--invoker=someone@example.com"], "--invoker must be user:, group:, domain: or serviceAccount:..."),
-        (["--invoker=allUsers"], "--invoker must be user:, group:, domain: or serviceAccount:..., got 'allUsers'"),
-        (["--source=/"], "--source must be a folder of `make bundle`, got '/'"),
-        (["--vpc-connector=c"], "--legacy must go with --vpc-connector"),
-        (["--concurrency=08"], "--concurrency must be a whole number from 1 to 1000, got '08'"),
-        (["--runtime=python39"], "--runtime must be python311, python312 or python313, got 'python39'"),
+        ("--env=class_names=a", "--env must be NAME=VALUE in one line without '@:', got 'class_names=a'"),
+        ("--env=CLASS_NAMES", "--env must be NAME=VALUE"),
+        ("--env=CLASS_NAMES=a\nb", "--env must be NAME=VALUE"),
+        ("--env=CLASS_NAMES=a@:B=c", "--env must be NAME=VALUE"),
+        ("--env=API_KEYS=top-secret", "--api-keys-secret must hold the API keys, got them in --env"),
+        ("--api-keys-file=README.md", "--api-keys-secret must name a secret for --api-keys-file, got none"),
+        ("--api-keys-secret=none", "--api-keys-secret must name what is there already, got 'none'"),
+        ("--model-service=other", "--model-service must name what is there already, got 'other'"),
+        ("--invoker=someone@example.com", "--invoker must be user:, group:, domain: or serviceAccount:..."),
+        ("--invoker=allUsers", "--invoker must be user:, group:, domain: or serviceAccount:..., got 'allUsers'"),
+        ("--source=/", "--source must be a folder of `make bundle`, got '/'"),
+        ("--vpc-connector=c", "--vpc-connector must come with --legacy, got 'c' alone"),
+        ("--runtime=python39", "--runtime must be python311, python312 or python313, got 'python39'"),
+        ("--deadline=55", "--timeout must be a whole number from 65 to 3600, got '60'"),
     ],
 )
-def test_what_cannot_be_used_is_refused(served, arguments, message):
-    said = served.refused("function", *arguments)
+def test_bad_options_are_refused_before_anything_changes(served, bad, message):
+    said = served.refused("function", bad)
     assert message in said
     assert "top-secret" not in said
 
 
-def test_a_secret_or_a_model_that_is_not_there_is_refused_before_the_upload(cloud, served, bundle):
-    finished = cloud.run("function", "--source", str(bundle), "--api-keys-secret=none")
-    assert finished.returncode == 2
-    assert "--api-keys-secret must be a secret of a-project, got 'none'" in finished.stderr
-    finished = cloud.run("function", "--source", str(bundle), "--model-service=other")
-    assert finished.returncode == 2
-    assert "--model-service must be a service of a-project in europe-west4, got 'other'" in finished.stderr
-    assert "segment" not in cloud.state["run"]
-
-
 def test_a_model_elsewhere(cloud, bundle):
-    made = cloud.done(
-        *("function", "--source", str(bundle), "--model-address=dns:///models.internal:8500", "--network=net"),
-        *("--subnet=sub", "--env=TF_SERVING_TLS=on", "--env=TF_SERVING_CA_FILE=/etc/ca.pem"),
-    )
-    config = Config.from_environ(pairs(option(deployment(made), "set-env-vars")))
+    where = ("--model-address=dns:///models.internal:8500", "--network=net", "--subnet=sub")
+    call = deployment(cloud.done("function", bundle, *where, "--env=TF_SERVING_TLS=on"))
+    config = Config.from_environ(pairs(option(call, "set-env-vars")))
     assert (config.tf_serving_address, config.tf_serving_audience) == ("dns:///models.internal:8500", "")
-    assert config.tls.ca_file == "/etc/ca.pem"
-    assert (option(deployment(made), "network"), option(deployment(made), "subnet")) == ("net", "sub")
+    assert (option(call, "network"), option(call, "subnet")) == ("net", "sub")
 
 
 def test_the_older_way(served, bundle):
-    arguments = ("--source", str(bundle), "--legacy", "--vpc-connector=c", "--ingress=internal")
-    call = deployment(served.done("function", *arguments))
+    call = deployment(served.done("function", bundle, "--legacy", "--vpc-connector=c", "--ingress=internal"))
     assert call[:3] == ["functions", "deploy", "segment"]
-    assert {"--gen2", "--trigger-http", "--entry-point=segment", "--runtime=python313", "--vpc-connector=c"} <= set(
-        call
-    )
-    assert {"--no-allow-unauthenticated", "--ingress-settings=internal-only", "--clear-secrets"} <= set(call)
-    before = served.snapshot()
-    assert served.done("function", *arguments) == []
-    assert served.snapshot() == before
+    assert {"--gen2", "--trigger-http", "--entry-point=segment", "--runtime=python313", "--clear-secrets"} <= set(call)
+    assert {"--vpc-connector=c", "--region=europe-west4", "--ingress-settings=internal-only"} <= set(call)
+    assert served.done("function", "delete", "--legacy")[0] == ["functions", "delete", "segment"]
 
 
-def test_tear_down(served, bundle, keys):
-    served.done("function", f"--source={bundle}", "--api-keys-secret=k", f"--api-keys-file={keys}")
-    served.done("function", "delete")
-    assert set(served.state["run"]) == {"tf-serving"}
-    assert not {ACCOUNT, BUILDER} & set(served.state["accounts"])
-    assert "k" in served.state["secrets"]
+def test_tear_down(served, arguments):
+    served.done(*arguments)
+    accounts = "".join(f"iam service-accounts delete {account}\n" for account in (ACCOUNT, BUILDER))
+    assert served.done("function", "delete") == calls("run services delete segment\n" + accounts)
     assert served.done("function", "delete") == []
 
 
-def test_tear_down_of_the_older_way(served, bundle):
-    served.done("function", f"--source={bundle}", "--legacy")
-    assert served.done("function", "delete", "--legacy")[0][:3] == ["functions", "delete", "segment"]
-    assert "segment" not in served.state["run"]
+CANARY = """
+run services update segment --tag=canary --no-traffic --update-env-vars=MODEL_VERSION_LABEL=canary
+    --update-labels=segment-made-by=canary
+run services update-traffic segment --to-tags=canary=25
+"""
+UPDATE = "run services update-traffic segment"
 
 
-def test_a_dry_run_prints_the_very_calls_and_makes_none(cloud, bundle, keys):
-    arguments = (
-        *("--source", str(bundle), "--api-keys-secret=k", f"--api-keys-file={keys}", "--model-address=10.0.0.5:8500"),
-        *('--env=CLASS_NAMES=it\'s a "b" $HOME,c', "--invoker=user:a@b.c", "--labels=a=b"),
+def shared(cloud, text):
+    """Make a function with this traffic: lines of revision, percentage, tag and the latest revision."""
+    there = {**cloud.state["there"], "run services segment": True}
+    cloud.change(there=there, says={"run services describe": text, "run revisions list": "segment-4\nsegment-1\n"})
+
+
+def test_a_canary_its_growth_and_its_end(cloud):
+    shared(cloud, "segment-1|100||segment-1")
+    assert cloud.done("function", "canary", "--percent=25") == calls(CANARY)
+    shared(cloud, "segment-1|75||segment-2\nsegment-2|25|canary|segment-2")
+    assert cloud.done("function", "canary", "--percent=50") == calls(f"{UPDATE} --to-tags=canary=50")
+    end = calls(f"{UPDATE} --to-revisions=segment-1=100 --remove-tags=canary")
+    assert cloud.done("function", "canary", "--percent=0") == end
+    shared(cloud, "segment-1|100||segment-2")  # so it is after a rollback, too
+    message = cloud.refused("function", "canary")
+    assert (
+        "segment must serve its latest revision 'segment-2' before a canary, got 'segment-1': deploy first" in message
     )
-    printed = cloud.run("function", *arguments, "--dry-run")
-    assert printed.returncode == 0
-    assert cloud.calls() == []
-    assert [shlex.split(line)[1:] for line in printed.stdout.splitlines()] == cloud.done("function", *arguments)
-    settings = pairs(option(deployment(cloud.calls()), "set-env-vars"))
-    assert settings["CLASS_NAMES"] == 'it\'s a "b" $HOME,c'
 
 
-def test_a_dry_run_needs_no_gcloud(cloud, bundle):
-    (cloud.folder / "bin/gcloud").unlink()
-    printed = cloud.run("function", f"--source={bundle}", "--dry-run", PATH="/usr/bin:/bin")
-    assert printed.returncode == 0
-    assert "gcloud run deploy segment" in printed.stdout
-
-
-def test_without_a_source_the_bundle_is_made_and_uploaded(served):
-    """It is the one that tests/deploy/bundle starts with its own requirements alone, and what fetches ID tokens."""
-    call = deployment(served.done("function"))
-    folder = Path(option(call, "source"))
-    assert folder == ROOT / "build/function"
-    mark = (folder / MARK).read_text().strip()
-    assert option(call, "update-labels").startswith(f"segment-deployed={mark[:16]}-")
-    (folder / MARK).unlink()
-    assert digest(folder) == mark
-    assert {"google-auth[requests]==2.63.0", "functions-framework==3.10.2"} <= set(
-        (folder / "requirements.txt").read_text().splitlines()
-    )
-    write(folder.parent / "function.again", pins.slim(id_tokens=True))
-    try:
-        assert (folder.parent / "function.again" / MARK).read_text().strip() == mark
-    finally:
-        shutil.rmtree(folder.parent / "function.again")
-        (folder / MARK).write_text(f"{mark}\n")
+def test_rolling_back(cloud):
+    assert "run services segment was not found" in cloud.run("function", "rollback").stderr
+    shared(cloud, "segment-4|75||segment-5\nsegment-5|25|canary|segment-5")
+    made = cloud.done("function", "rollback")
+    assert made == calls(f"{UPDATE} --to-revisions=segment-1=100 --remove-tags=canary")
+    (listing,) = [call for call in cloud.calls() if "list" in call]  # without canaries and what never became ready
+    assert option(listing, "filter") == "metadata.labels.segment-made-by=deploy AND status.conditions[0].status=True"
+    shared(cloud, "segment-1|100||segment-5")
+    message = cloud.refused("function", "rollback")
+    assert "segment must have a deployment before 'segment-1' to roll back to, got none" in message
+    made = cloud.done("function", "rollback", "--revision=segment-4")
+    assert made == calls(f"{UPDATE} --to-revisions=segment-4=100 --remove-tags=canary")

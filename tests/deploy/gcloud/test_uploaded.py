@@ -20,9 +20,8 @@ from deploy.model_server.models import Model
 from deploy.model_server.server import ModelServer
 from deploy.models.shapes import coins, evaluate
 from deploy.tools.processes import environment
-from tests.deploy.gcloud.conftest import ROOT
+from tests.deploy.gcloud.conftest import ROOT, deployment, option
 from tests.deploy.gcloud.fake_gcloud import pairs
-from tests.deploy.gcloud.test_function import deployment, option
 from tests.deploy.local.test_demo import instances
 from tests.http.conftest import wait_for
 from tests.support.certificates import Authority
@@ -43,49 +42,37 @@ def call(cloud, base):
 
 
 @pytest.fixture
-def installed(call, tmp_path):
-    """Return a copy of what is uploaded, and a Python that has its requirements and nothing else."""
+def settings(call, base, tmp_path):
+    """Yield the settings of the call, with addresses of servers here instead of the cloud's."""
+    given = pairs(option(call, "set-env-vars"))
+    authority = Authority(tmp_path / "authority")
+    pair = authority.issue("127.0.0.1")
+    version = max(int(folder.name) for folder in base.iterdir() if folder.name.isdigit())
+    models = [Model(given["MODEL_NAME"], base, labels={"stable": version})]
+    state = MetadataServer(pair.key, pair.cert)
+    with ModelServer(Flags(port=0, enable_serialization_as_tensor_content=True), models) as server:
+        door = FrontDoor(given["TF_SERVING_AUDIENCE"], pair.cert, server.target)
+        with front_door(door, pair) as address, metadata_server(state) as metadata:
+            here = {"TF_SERVING_ADDRESS": address, "TF_SERVING_CA_FILE": str(authority.file)}
+            yield {**given, **here, "GCE_METADATA_HOST": metadata, "GCE_METADATA_IP": metadata}
+            assert door.passed == 2  # the contract and the photograph
+            assert len(state.given) == 1
+
+
+def test_it_segments_a_photograph(call, settings, tmp_path):
     folder = shutil.copytree(option(call, "source"), tmp_path / "uploaded")
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "-q", "-r", folder / "requirements.txt"], check=True, timeout=600)
     subprocess.run([*pip, "check"], check=True, timeout=60)  # as the buildpack does
-    return folder, python
 
-
-@pytest.fixture
-def cloud_run(call, base, tmp_path):
-    """Yield settings that lead to the model: those of the call, but for where the cloud's own servers are here."""
-    settings = pairs(option(call, "set-env-vars"))
-    authority = Authority(tmp_path / "authority")
-    pair = authority.issue("127.0.0.1")
-    version = max(int(folder.name) for folder in base.iterdir() if folder.name.isdigit())
-    models = [Model(settings["MODEL_NAME"], base, labels={"stable": version})]
-    state = MetadataServer(pair.key, pair.cert)
-    with ModelServer(Flags(port=0, enable_serialization_as_tensor_content=True), models) as server:
-        door = FrontDoor(settings["TF_SERVING_AUDIENCE"], pair.cert, server.target)
-        with front_door(door, pair) as address, metadata_server(state) as metadata:
-            here = {"TF_SERVING_ADDRESS": address, "TF_SERVING_CA_FILE": str(authority.file)}
-            yield {**settings, **here, "GCE_METADATA_HOST": metadata, "GCE_METADATA_IP": metadata}
-            assert door.passed == 2  # the contract and the photograph
-            assert len(state.given) == 1
-
-
-def test_it_segments_a_photograph(call, installed, cloud_run, tmp_path):
-    folder, python = installed
     (port,) = free_ports(1)
-    settings = {**cloud_run, "PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
-    target = [word.removeprefix("--function=") for word in call if word.startswith("--function=")]
+    command = [python, "-m", "functions_framework", f"--target={option(call, 'function')}", "--host=127.0.0.1"]
+    variables = environment({**settings, "PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"})
     log = tmp_path / "function.log"
     with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [python, "-m", "functions_framework", f"--target={target[0]}", "--host=127.0.0.1"],
-            cwd=folder,
-            env=environment(settings),
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
+        process = subprocess.Popen(command, cwd=folder, env=variables, stdout=sink, stderr=subprocess.STDOUT)
     try:
         wait_for(port, process, log)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
