@@ -1,4 +1,4 @@
-"""The documents name what there is, and nothing else."""
+"""The documents name what there is and nothing else, lead every reader on, and are written in short sentences."""
 
 import importlib.util
 import re
@@ -15,8 +15,12 @@ from handler.web.formats.instances import Instances
 from tests.support.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
+README_LINES = 150
+SENTENCE_WORDS = 40
+CLICKS = 2
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+ITEM = re.compile(r"^ *(?:[-*]|\d+\.) ", re.MULTILINE)
 
 
 def documents():
@@ -123,6 +127,14 @@ def test_links_lead_somewhere(document):
     assert missing == []
 
 
+def test_every_document_is_two_clicks_from_the_readme():
+    seen = {"README.md"}
+    for _ in range(CLICKS):
+        paths = {path.resolve() for document in seen for path, _ in links(document) if path.suffix == ".md"}
+        seen |= {path.relative_to(ROOT).as_posix() for path in paths}
+    assert set(DOCUMENTS) - seen == set()
+
+
 @every_document
 def test_files_named_exist(document):
     paths = re.findall(r"`((?:handler|deploy|tests|\.ci)/[\w./-]*)`", read(document))
@@ -136,3 +148,31 @@ def test_programs_named_exist(document):
     files = {module: ROOT / module.replace(".", "/") for module in ours}
     missing = [name for name, path in files.items() if not (path.with_suffix(".py").exists() or path.is_dir())]
     assert missing + [name for name in modules - ours if importlib.util.find_spec(name) is None] == []
+
+
+def sentences(text):
+    """Yield the sentences of a document outside of code and tables; a piece of code, or a link, is as its text."""
+    prose = "\n".join(line for line in FENCE.sub("\n", text).splitlines() if not line.lstrip().startswith(("|", "#")))
+    prose = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", prose))
+    for block in re.split(r"\n\s*\n", ITEM.sub("\n\n", prose)):
+        yield from (" ".join(one.split()) for one in re.split(r"(?<=[.!?])[*)]*\s+", block) if one.strip())
+
+
+@every_document
+def test_sentences_are_short(document):
+    assert [one for one in sentences(read(document)) if len(one.split()) > SENTENCE_WORDS] == []
+
+
+def test_the_count_of_words_can_fail():
+    long = " ".join(["word"] * 41)
+    text = f"# {long}\n\nShort. {long}.\n\n```\n{long}\n```\n\n| {long} |\n\n- {long} `{long}`\n- [one two](three).\n"
+    assert list(sentences(text)) == ["Short.", f"{long}.", f"{long} code", "[one two]."]
+
+
+def test_the_readme_is_read_in_five_minutes():
+    assert len(read("README.md").splitlines()) <= README_LINES
+
+
+@every_document
+def test_kinds_of_export_have_their_present_names(document):
+    assert re.findall(r"\b(article|boundary)\b", read(document), re.IGNORECASE) == []
