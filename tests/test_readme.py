@@ -8,6 +8,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from deploy.export.kinds import DIALECTS, KINDS
 from handler.config import Config
 from handler.errors import SegmentError
 from handler.options import Format, MaskEncoding, Options
@@ -38,13 +39,14 @@ def read(name):
 
 
 HANDLER = read("handler/README.md")
+EXPORT = read("deploy/export/README.md")
 every_document = pytest.mark.parametrize("document", DOCUMENTS)
 
 
-def rows(column):
+def rows(column, text=HANDLER):
     """Return first and second cells of the table whose first column has that title."""
-    table = HANDLER.split(f"\n| {column} | ")[1].split("\n\n")[0]
-    cells = (line.strip("|").split("|") for line in table.splitlines() if re.match(r"\| `\w+` ", line))
+    table = text.split(f"\n| {column} | ")[1].split("\n\n")[0]
+    cells = (line.strip("|").split("|") for line in table.splitlines() if re.match(r"\| `[\w-]+` ", line))
     return {name.strip().strip("`"): value.strip() for name, value, *_ in cells}
 
 
@@ -85,6 +87,13 @@ def test_every_option():
 def test_the_answer_is_of_the_type_that_the_function_sends(document):
     (answer,) = re.findall(r"```json\n(.*?)```", read(document), re.DOTALL)
     assert len(msgspec.json.decode(answer, type=Instances).instances) == 1
+
+
+def test_every_kind_and_dialect_and_option_of_the_exporter():
+    assert [*rows("kind", EXPORT), "report"] == list(KINDS)
+    assert tuple(rows("dialect", EXPORT)) == DIALECTS
+    options = set(re.findall(r'\badd\("(--[a-z-]+)"', read("deploy/export/__main__.py")))
+    assert set(re.findall(r"(?<!-)--[a-z-]+[a-z]", EXPORT)) == options | {"--help"}
 
 
 def test_every_status():
