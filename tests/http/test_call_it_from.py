@@ -1,4 +1,4 @@
-"""The README's snippets do what they say: run as they stand, but for the service's address."""
+"""The examples of handler/clients.md do what they say: run as they stand, but for the address of the service."""
 
 import functools
 import html
@@ -18,8 +18,7 @@ from PIL import Image
 from tests.http.conftest import KEYS, running
 from tests.http.scenes import SIZE_HW
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-SECTION = README.split("\n## Call it from\n")[1].split("\n## ")[0]
+CLIENTS = (Path(__file__).parents[2] / "handler" / "clients.md").read_text(encoding="utf-8")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGE = """<!doctype html><body><script>
 {snippet}
@@ -65,7 +64,7 @@ def service(origin, tmp_path_factory):
 
 
 def snippet(language, service):
-    code = re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)[1]
+    code = re.search(rf"```{language}\n(.*?)```", CLIENTS, re.DOTALL)[1]
     assert "https://segment.example.com" in code
     return code.replace("https://segment.example.com", service.url)
 
@@ -78,7 +77,7 @@ def run(command, folder, key=KEYS[0]):
 
 
 def test_every_client_has_its_snippet():
-    assert re.findall(r"```(\w+)", SECTION) == ["sh", "js", "python", "swift", "kotlin"]
+    assert re.findall(r"```(\w+)", CLIENTS) == ["sh", "js", "python", "swift", "kotlin"]
 
 
 def test_curl(service, folder):

@@ -1,16 +1,16 @@
-"""What deploy/README.md says under Kubernetes."""
+"""What deploy/kubernetes/README.md says."""
 
 import re
 import textwrap
 
 from .rendered import KUBERNETES
 
-SECTION = (KUBERNETES.parent / "README.md").read_text(encoding="utf-8").split("\n## Kubernetes\n")[1].split("\n## ")[0]
+PAGE = (KUBERNETES / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
     """Return the code of the fences with that word behind them."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", SECTION, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", PAGE, re.MULTILINE | re.DOTALL)
     return [textwrap.dedent(code) for _, code in found]
 
 

@@ -1,4 +1,4 @@
-"""The commands of deploy/README.md, run as far as they go without a cluster."""
+"""The commands of deploy/kubernetes/README.md, run as far as they go without a cluster."""
 
 import base64
 import copy
@@ -12,7 +12,7 @@ import yaml
 from handler import __version__
 from handler.config import Config
 
-from .readme import SECTION, blocks, command
+from .readme import PAGE, blocks, command
 from .rendered import FUNCTION, KUBECTL, KUBERNETES, environment, kind, pods_of
 from .schemas import check
 
@@ -48,7 +48,7 @@ def test_without_keys_in_the_file_no_secret_is_made(tmp_path):
 
 
 def test_no_key_is_on_a_command_line(tmp_path):
-    assert "from-literal" not in SECTION
+    assert "from-literal" not in PAGE
     (tmp_path / "keys.txt").write_text("first-key,second-key\n")
     header, asked = command("sed ").split(" | ")
     assert run(header, tmp_path).stdout == "X-API-Key: first-key\n"
@@ -85,7 +85,7 @@ def test_files_that_commands_name_exist():
 
 
 def test_python_is_that_of_make_setup():
-    programs = re.findall(r"(\S*)python -m deploy", SECTION)
+    programs = re.findall(r"(\S*)python -m deploy", PAGE)
     assert set(programs) == {".venv/bin/"}
 
 

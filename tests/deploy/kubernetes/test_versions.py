@@ -14,7 +14,7 @@ from .readme import block
 from .rendered import COMBINED, FUNCTION, KUBERNETES, OVERLAYS, SERVING, pods_of
 from .test_model_server import models_config, read, served
 
-HELD = {"1.0.0": {1}, "1.1.0": {1, 2}}  # the versions in an image segment-models of that tag, as deploy/README.md says
+HELD = {"1.0.0": {1}, "1.1.0": {1, 2}}  # the versions in an image segment-models of that tag, as README.md says
 COPYING = [overlay for overlay in OVERLAYS if overlay != "kserve"]  # which mounts a claim
 NOT_LOADED = """
 model_config_list {
