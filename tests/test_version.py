@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from handler import __version__, openapi
+from handler import __version__
+from handler.web import openapi
 
 ROOT = Path(__file__).parent.parent
 TAGS = (
