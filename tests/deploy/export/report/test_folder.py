@@ -36,10 +36,10 @@ def source():
 def photos(tmp_path_factory):
     """Three scenes of different sizes, real coins, an image without anything, a broken one, and no image at all."""
     folder = tmp_path_factory.mktemp("photos")
-    scenes = [Image.fromarray(scenes.draw(SEED + seed, 192).image) for seed in range(3)]
-    scenes[0].save(folder / "<b>.png")
-    scenes[1].crop((0, 0, 150, 97)).save(folder / "scene.WebP", lossless=True)
-    scenes[2].resize((1200, 1200)).save(folder / "large.jpeg", quality=95)
+    drawn = [Image.fromarray(scenes.draw(SEED + seed, 192).image) for seed in range(3)]
+    drawn[0].save(folder / "<b>.png")
+    drawn[1].crop((0, 0, 150, 97)).save(folder / "scene.WebP", lossless=True)
+    drawn[2].resize((1200, 1200)).save(folder / "large.jpeg", quality=95)
     Image.fromarray(data.coins()).save(folder / "coins.png")
     Image.new("RGB", (500, 20)).save(folder / "nothing.png")
     (folder / BROKEN).write_bytes((folder / "large.jpeg").read_bytes()[:5000])
