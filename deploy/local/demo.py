@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.local import exports, overlay, stack, traffic
+from deploy.local import exports, stack, traffic
 from deploy.local.photo import read_image, write_coins
+from deploy.tools import overlay
 from deploy.tools.processes import Programs, RunError, environment
 from deploy.tools.signals import stop_signals
 from deploy.tools.tables import table

@@ -13,7 +13,7 @@ from pycocotools import mask as rle
 
 from deploy.export.report.ask import Seen
 from deploy.export.report.compare import Comparison
-from deploy.local import overlay
+from deploy.tools import overlay
 
 DRAWN_PX = 1400  # longer side at which answers are drawn, so that labels can still be read on the page
 MARK_PX = 5  # least width of a mark on a difference map
