@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.model_server.address import check_free
-from deploy.model_server.errors import StartError
+from deploy.tools.ports import check_free
 from deploy.tools.processes import Programs, RunError
 
 HOST = "127.0.0.1"
@@ -23,7 +22,7 @@ def check_port(port: int, variable: str) -> None:
     """Raise RunError, in one line that names ``variable``, when ``port`` cannot be listened on."""
     try:
         check_free(HOST, port)
-    except StartError as error:
+    except RunError as error:
         raise RunError(f"{error}; free it or choose another port with {variable}=...") from error
 
 

@@ -12,7 +12,6 @@ Differences, all deliberate:
 
 ================  ====================================================================================
 ``flags``         command line <-> one frozen value
-``address``       is the port free? asked before TensorFlow is imported
 ``errors``        a failure with its canonical status code and TensorFlow Serving's wording
 ``models``        what to serve: names, base paths, version policies, labels
 ``varints``       integers -> packed protobuf bytes, vectorised

@@ -10,9 +10,10 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from deploy.model_server.address import check_free
-from deploy.model_server.errors import LoadFailedError, StartError
+from deploy.model_server.errors import LoadFailedError
 from deploy.model_server.flags import FlagError, Flags, parse, usage
+from deploy.tools.ports import check_free
+from deploy.tools.processes import RunError
 
 EXIT_USAGE, EXIT_LOAD_FAILED = 1, 255
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         flags = parse(arguments)
         check_free(flags.grpc_bind_address, flags.port)
         _serve(flags)
-    except (FlagError, StartError) as error:
+    except (FlagError, RunError) as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD_FAILED if isinstance(error, LoadFailedError) else EXIT_USAGE
     return 0

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from deploy.tools.processes import RunError
+
 MAX_MESSAGE_BYTES = 1024
 TRUNCATED = "...TRUNCATED"
 
@@ -37,8 +39,8 @@ class ServingError(Exception):
         self.message = message
 
 
-class StartError(Exception):
-    """The server cannot start; the text is the one line its caller should read."""
+class StartError(RunError):
+    """The server cannot start; the text is the one line that its caller should read."""
 
 
 class LoadFailedError(StartError):
