@@ -47,7 +47,7 @@ evaluate: setup ## measure the bundled model on held-out scenes and on real coin
 	@$(RUN) deploy.models.shapes.evaluate $(ARGS)
 
 fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
-	@$(RUN) deploy.export.report.fidelity $(ARGS)
+	@$(RUN) deploy.models.shapes.fidelity $(ARGS)
 
 setup: ## make or repair .venv (every target does)
 	@for python in $(or $(PYTHON),$(PYTHONS)); do \

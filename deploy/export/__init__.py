@@ -9,5 +9,5 @@ trial      the picture that a new export is run on
 frame      Matterport's frame inside the graph: padding, window, meta, anchors
 signatures float32, article and boundary signatures of a source
 write      signatures -> the next version folder, whole or not at all (workplace: where it is done)
-report     what each of them costs and saves: a page on one's own photographs, tables of the bundled model
+report     what each of them costs and saves: a page on one's own photographs
 """

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.export.dialects import recognise
-from deploy.export.graphs import ExportError, Graph, from_builder
+from deploy.export.graphs import ExportError, Graph
 from deploy.export.kinds import Dialect
-from deploy.models.shapes import bundled
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import MatterportSettings
 
@@ -56,9 +55,3 @@ def of_graph(graph: Graph, settings: MatterportSettings, labels: Mapping[int, st
                 f"got {len(source.labels)} with {ids}"
             )
     return source
-
-
-def the_bundled_model() -> Source:
-    """Return the model of circles, squares and triangles."""
-    labels = dict(enumerate(bundled.SETTINGS.labels, start=1))
-    return of_graph(from_builder(bundled.BUILDER, bundled.WEIGHTS), bundled.SETTINGS, labels)

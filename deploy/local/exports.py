@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.models.shapes import bundled
+from deploy.models.shapes import bundled, export
 from deploy.tools.processes import ROOT, Programs, RunError
 
 SOURCES = ("deploy/export", "deploy/models/shapes", "handler")
@@ -79,10 +79,8 @@ def _fingerprint() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Export the kinds named after the build folder, all in this process: TensorFlow takes seconds to import."""
-    from deploy.export.__main__ import main as export  # noqa: PLC0415  (only for this process, not for the callers)
-
     build, kinds = Path(arguments[0]), arguments[1:]
-    codes = [export([kind, "--output", str(base_path(build, kind))]) for kind in kinds]
+    codes = [export.main([kind, "--output", str(base_path(build, kind))]) for kind in kinds]
     return max(codes)
 
 

@@ -7,5 +7,7 @@ boxes      box arithmetic and ROI-align
 targets    what each head should have said
 train      the training loop
 evaluate   average precision on held-out scenes; coins of a real photograph (coins)
-bundled    what the exporter needs to know of the result
+bundled    builder, weights and settings of the result
+export     the exporter's command line with this model as its source
+fidelity   what the int8 exports of it change (``make fidelity``)
 """

@@ -14,9 +14,8 @@ from PIL import Image
 
 from deploy.export import signatures, write
 from deploy.export.graphs import ExportError, from_builder, from_keras
-from deploy.export.report import fidelity
-from deploy.export.source import of_graph, the_bundled_model
-from deploy.models.shapes import bundled, dataset
+from deploy.export.source import of_graph
+from deploy.models.shapes import bundled, dataset, export, fidelity
 from handler.image.decode import Photo
 from handler.model import mold, quantize
 from handler.model.contract import ModelContract
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def source():
-    return the_bundled_model()
+    return export.source()
 
 
 @pytest.fixture(scope="module")

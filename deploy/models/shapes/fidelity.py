@@ -1,6 +1,6 @@
 """How much an int8 export changes the answer of the bundled model, and what it saves on the wire.
 
-python -m deploy.export.report.fidelity asks the source in TensorFlow, then each export on the stand-in in both of
+python -m deploy.models.shapes.fidelity asks the source in TensorFlow, then each export on the stand-in in both of
 TensorFlow Serving's encodings, through the function's own client. It prints the differences of boxes, scores and masks
 over held-out scenes, and the bytes of a request.
 """
@@ -23,8 +23,8 @@ from deploy.export import write
 from deploy.export.report.ask import KINDS, Seen, as_png, in_tensorflow, served
 from deploy.export.report.compare import LARGE_PX, Fidelity, compare, saturated_share, summarise
 from deploy.export.report.weigh import describe_bytes, weigh
-from deploy.export.source import Source, the_bundled_model
-from deploy.models.shapes import dataset, evaluate
+from deploy.export.source import Source
+from deploy.models.shapes import dataset, evaluate, export
 from deploy.tools.tables import table
 from handler import pipeline
 
@@ -115,11 +115,11 @@ def describe(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Parse the command line, measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.export.report.fidelity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.models.shapes.fidelity", description=__doc__)
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes (default %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for scenes and the result")
     args = parser.parse_args()
-    source = the_bundled_model()
+    source = export.source()
     scenes = dataset.load_or_draw(args.work / "held_out.npz", dataset.HELD_OUT_SEED, args.scenes)
     with tempfile.TemporaryDirectory() as folder:
         rows = figures_of(ask_all(source, scenes.images, Path(folder)), scenes)
