@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from deploy.model_server.errors import LoadFailedError
-from deploy.model_server.flags import FlagError, Flags, parse, usage
+from deploy.model_server.flags import Flags, parse, usage
 from deploy.tools.ports import check_free
 from deploy.tools.processes import RunError
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         flags = parse(arguments)
         check_free(flags.grpc_bind_address, flags.port)
         _serve(flags)
-    except (FlagError, RunError) as error:
+    except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD_FAILED if isinstance(error, LoadFailedError) else EXIT_USAGE
     return 0
