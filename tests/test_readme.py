@@ -13,6 +13,7 @@ from handler.options import Format, MaskEncoding, Options
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "deploy/models/shapes/README.md")
+DOCUMENTS += ("deploy/model_server/README.md",)
 
 
 class Asked(dict):
