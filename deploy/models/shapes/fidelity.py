@@ -53,11 +53,6 @@ def against_float32(answers: Mapping[str, Sequence[Seen]]) -> dict[str, Fidelity
     }
 
 
-def measure(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, Fidelity]:
-    """Export `source` into `work` and ask for `images` uint8 (n, h, w, 3): figures by `kind, encoding`."""
-    return against_float32(ask_all(source, images, work))
-
-
 class Given(evaluate.Model):
     """A model whose answers are there already, in the order of the images."""
 

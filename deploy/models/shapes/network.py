@@ -24,7 +24,6 @@ NUM_CLASSES = len(LABELS)  # 4, background included
 META_SIZE = 12 + NUM_CLASSES  # 16
 CHANNELS = 64
 MASK_SIZE = 28
-SIZE_MULTIPLE = 64  # the deepest stride: height and width of an input are multiples of it
 
 
 @dataclass(frozen=True)
