@@ -1,7 +1,5 @@
 """``python -m deploy.bundle``: write the function's source folder for a cloud's command line."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import shutil

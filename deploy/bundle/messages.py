@@ -1,7 +1,5 @@
 """The modules of protobuf messages that the function needs, and those that these need."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import re

@@ -1,7 +1,5 @@
 """Packages with their versions: those that a requirements file names, and those behind them."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from pathlib import Path
 

@@ -13,8 +13,6 @@ Sources: matterport/Mask_RCNN, mrcnn/model.py; tensorflow/models, research/objec
 official/vision/serving/detection.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import tensorflow as tf

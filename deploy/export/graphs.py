@@ -1,7 +1,5 @@
 """A model as a callable graph, read from a Keras builder and weights, or from a SavedModel of TensorFlow 1 or 2."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import warnings
@@ -48,10 +46,9 @@ class Graph:
 
 
 def from_builder(builder: str, weights: Path) -> Graph:
-    """Build the Keras model of `package.module:function` and load its weights file.
+    """Build the Keras model of ``package.module:function`` and load its weights file.
 
-    Raises:
-        ExportError: no such builder or file, weights of another network.
+    Raises ExportError if there is no such builder or file, or if the weights are of another network.
     """
     module_name, _, function_name = builder.partition(":")
     try:

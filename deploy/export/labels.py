@@ -1,7 +1,5 @@
 """Names of classes from a file: a name a line, JSON of ids and names, or COCO's categories."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

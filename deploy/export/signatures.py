@@ -4,8 +4,6 @@ Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32
 times that where codes are negative and travel as varints), boundary 78 kB.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,7 +56,7 @@ def float32(source: Source) -> Exported:
 
 
 def article(source: Source) -> Exported:
-    """The article's recipe: int8 image cast in the graph, masks `cast(p * 255, int8)` for every class.
+    """The article's recipe: int8 image cast in the graph, masks ``cast(p * 255, int8)`` for every class.
 
     Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code.
     Kept for clients that already run it.
@@ -90,11 +88,11 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
 def boundary(source: Source) -> Exported:
     """The repaired boundary: the resized image as lossless int8 up, each detection's own mask as int8 down.
 
-    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6); mrcnn_mask int8
-    (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
+    input_image int8 [1, h, w, 3], pixel = code + 128; mrcnn_detection float32 [1, N, 6]; mrcnn_mask int8
+    [1, N, mh, mw], p = code / 127. ``segment_contract`` tells all this as JSON.
 
-    The function calls a signature that is named after the contract, the same graph as `serving_default`. A replica with
-    another contract then refuses the request by name, even if version, types and shapes are the same.
+    The function calls a signature that is named after the contract, with the same graph as ``serving_default``. A
+    replica with another contract then refuses the request by name, even if version, types and shapes are the same.
     """
     stated = boundary_contract(source)
     stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
@@ -119,7 +117,7 @@ def _fingerprint(stated: ModelContract) -> str:
 
 
 def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """For pixels int32 (1, h, w, 3), return rows float32 (1, N, 6) and each row's own mask (1, N, mh, mw)."""
+    """For pixels int32 [1, h, w, 3], return rows float32 [1, N, 6] and each row's own mask [1, N, mh, mw]."""
     size_hw, settings = tf.shape(pixels)[1:3], source.settings
     frame_hw = frame.frame_size(size_hw, settings.resize)
     outputs = source.graph.call(

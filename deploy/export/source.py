@@ -1,7 +1,5 @@
 """What is exported: a graph, the dialect it speaks, and what it does not say of itself."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,10 +37,9 @@ class Source:
 
 
 def of_graph(graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], told: str | None = None) -> Source:
-    """Return the source that a graph is; ``labels`` where given, else the graph's own. ``told``: its dialect.
+    """Return a graph as a source: with ``labels``, or else the graph's own; of dialect ``told``, or else as it looks.
 
-    Raises:
-        ExportError: it speaks no dialect, or not the one told, or the labels are not those of its classes.
+    Raises ExportError if it has no dialect or another one, or if the labels are not as many as its classes.
     """
     dialect = recognise(graph, told)
     source = Source(graph, dialect, settings, labels or graph.labels)

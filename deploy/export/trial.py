@@ -1,7 +1,5 @@
 """What a new export is run on before it takes its place: a picture at full size, as a client would send it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A folder to work in beside the target: what is done is renamed into its place, and what fails vanishes."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

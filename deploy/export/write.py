@@ -1,7 +1,5 @@
 """Signatures into a version folder that TensorFlow Serving loads, whole or not at all."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +20,10 @@ WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlo
 
 
 def write(exported: Exported, base: Path) -> Path:
-    """Save as the next version under `base`, after reloading and running it; an existing version is never touched.
+    """Save as the next version under ``base``, after reloading and running it; never touch an existing version.
 
-    Raises:
-        ExportError: the folder cannot be written, or the reloaded model does not answer. Nothing is left behind.
+    Raises ExportError if the folder cannot be written, or if the reloaded model does not answer. A failure leaves
+    nothing behind.
     """
     with workplace(base, "--output must be a folder that can be written") as work:
         _save(exported, work / "model", base.resolve().name)

@@ -1,7 +1,5 @@
 """One image to one model, as the function would ask: the source in TensorFlow, or an export on the stand-in."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,8 +42,8 @@ Array = NDArray[Any]
 class Seen:
     """One image's answer.
 
-    ``rows`` float32 (n, 6), as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
-    ``masks`` float32 (d, h, w): probabilities of all d detections, those outside the image too. Bytes are 0 where
+    ``rows`` float32 [n, 6], as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
+    ``masks`` float32 [d, h, w]: probabilities of all d detections, those outside the image too. Bytes are 0 where
     nothing was sent.
     """
 
@@ -93,7 +91,7 @@ def _places(found: pipeline.Rows, instances: Sequence[pipeline.Instance]) -> lis
 
 @contextmanager
 def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = False) -> Iterator[Ask]:
-    """The export under `base` on a stand-in of its own, in one of the two encodings, asked by the function's client."""
+    """Serve the export under ``base`` on a stand-in, in one of the two encodings; ask with the function's client."""
     flags = Flags(
         port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
     )
@@ -160,7 +158,7 @@ def _detection_predict(source: Source) -> pipeline.Predict:
 
 
 def as_png(image: NDArray[np.uint8]) -> bytes:
-    """Return an image uint8 (h, w, 3) encoded."""
+    """Return an image uint8 [h, w, 3] encoded."""
     body = io.BytesIO()
     Image.fromarray(image).save(body, "PNG", compress_level=1)
     return body.getvalue()

@@ -1,7 +1,5 @@
 """Two answers to one image: which instances match, and how far they differ."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,7 +78,7 @@ def compare(reference: Seen, other: Seen) -> Comparison:
 
 
 def _match(overlap: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Return pairs (row, column) with an overlap (n, m) of at least MATCH_IOU, best first, each index once."""
+    """Return pairs (row, column) with an overlap [n, m] of at least MATCH_IOU, best first, each index once."""
     rest, matches = overlap.copy(), []
     while rest.max(initial=0.0) >= MATCH_IOU:
         row, column = (int(place) for place in np.unravel_index(int(rest.argmax()), rest.shape))

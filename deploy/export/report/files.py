@@ -1,7 +1,5 @@
 """The folder of images that a report reads, and the page that it writes, whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence

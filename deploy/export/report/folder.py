@@ -4,8 +4,6 @@ Each image goes to the float32 source in TensorFlow, and to each export on the s
 function would ask.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile
@@ -48,11 +46,10 @@ class Shot:
 
 
 def write_report(source: Source, folder: Path, output: Path) -> Path:
-    """Measure on every image of ``folder`` and write the page ``output`` (.html), with a .json beside it; return it.
+    """Measure on every image of ``folder``, write the page ``output`` (.html) and a .json beside it; return the page.
 
-    Raises:
-        ExportError: no readable image, an output that cannot be written, an export that does not answer. Nothing is
-            left behind; an image that cannot be read is skipped, and named on stderr and on the page.
+    An image that cannot be read is skipped, and named on stderr and on the page. Raises ExportError if no image can be
+    read, if the output cannot be written, or if an export does not answer. A failure leaves nothing behind.
     """
     paths, others = files_of(folder)
     with beside(output) as save:
@@ -67,7 +64,7 @@ def write_report(source: Source, folder: Path, output: Path) -> Path:
 
 @contextmanager
 def _asked(source: Source, exports: Path) -> Iterator[dict[str, Ask]]:
-    """Whom to ask: `source` in TensorFlow, and each kind that fits its dialect, exported and served."""
+    """Whom to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
     kinds = list(KINDS) if source.dialect == "matterport" else ["boundary"]
     with ExitStack() as servers:
         asked = {"source": in_tensorflow(source)}

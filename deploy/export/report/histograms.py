@@ -1,7 +1,5 @@
 """Matched instances counted by mask IoU and by differences, and the lost ones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

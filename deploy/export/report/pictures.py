@@ -1,7 +1,5 @@
 """What each saw, drawn on the photograph, and where it differs from float32, as data: URLs."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,7 @@ GONE, COME = (255, 132, 0), (0, 200, 255)  # of a difference map: pixels that on
 def changes_of(
     reference: Seen, other: Seen, pairs: Comparison, photo: Image.Image
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return bool (h, w) twice: pixels that lose an instance they had in float32, and pixels that gain one."""
+    """Return bool [h, w] twice: pixels that lose an instance they had in float32, and pixels that gain one."""
     gone, come = (np.zeros((photo.height, photo.width), bool) for _ in range(2))
     mine, its = reference.codes(), other.codes()
     for a, b in zip(pairs.mine, pairs.its, strict=True):
@@ -73,7 +71,7 @@ def _overlay(photo: Image.Image, seen: Seen, first: Sequence[int], factor: tuple
 
 
 def _difference(photo: Image.Image, gone: NDArray[np.bool_], come: NDArray[np.bool_], side: int) -> str:
-    """Mark the changed pixels bool (h, w) on a dim photo: widened, so that a single one can be seen."""
+    """Mark the changed pixels bool [h, w] on a dim photo: widened, so that a single one can be seen."""
     zoom = 2 if max(photo.size) <= overlay.SMALL_PX else 1
     canvas = _fit(photo.resize((zoom * photo.width, zoom * photo.height)), side).convert("L")
     canvas = canvas.point(lambda level: 20 + level * 0.35).convert("RGB")

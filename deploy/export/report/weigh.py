@@ -1,7 +1,5 @@
 """Bytes of a request to a Mask R-CNN of COCO's 81 classes, counted on the wire by kind of export."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +78,7 @@ def full_answers(top: float) -> Source:
 
 
 def weigh(work: Path) -> dict[str, Weight]:
-    """Count the bytes of LOADS on the wire, in the stand-in's default encoding; exports go into `work`."""
+    """Count the bytes of LOADS on the wire, in the stand-in's default encoding; exports go into ``work``."""
     weights = {}
     for load in tqdm(LOADS, desc="bytes", unit="request"):
         source, base = full_answers(load.top), work / f"{load.kind} {load.top}"

@@ -1,7 +1,5 @@
 """Scenes in bulk: drawn once by all cores, kept on disk, augmented while training."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ Sample = tuple[NDArray[Any], ...]  # image, ids, classes int32, boxes, otherwise
 
 @dataclass(frozen=True)
 class Dataset:
-    """Scenes as arrays: images uint8 (n, S, S, 3), ids uint8 (n, S, S), classes uint8 (n, G), boxes float32 (n, G, 4).
+    """Scenes as arrays: images uint8 [n, S, S, 3], ids uint8 [n, S, S], classes uint8 [n, G], boxes float32 [n, G, 4].
 
     Boxes are y1, x1, y2, x2 in pixels with y2 and x2 exclusive; rows past the last instance are zero, G = 24.
     """
@@ -38,7 +36,7 @@ class Dataset:
 
 
 def load_or_draw(path: Path, first_seed: int, count: int, size: int = 192) -> Dataset:
-    """Read the scenes of seeds `first_seed ..` from `path`, or draw them (about 20 ms each a core) and write it."""
+    """Read the scenes of seeds ``first_seed ..`` from ``path``, or draw them (about 20 ms each a core) and write it."""
     if path.exists():
         with np.load(path) as kept:
             found = Dataset(kept["images"], kept["ids"], kept["classes"], kept["boxes"])
@@ -71,7 +69,7 @@ def _draw(seed_and_size: tuple[int, int]) -> scenes.Scene:
 def batches(data: Dataset, batch_size: int, seed: int, *, served: bool) -> Iterator[Sample]:
     """Endless shuffled, augmented batches (images uint8, ids, classes int32, boxes float32).
 
-    With `served`, some scenes are as a served model meets them: in a frame of padding, or without any object.
+    With ``served``, some scenes are as a served model meets them: in a frame of padding, or without any object.
     """
     rng = np.random.default_rng(seed)
     while True:

@@ -3,8 +3,6 @@
 python -m deploy.models.shapes.evaluate prints the model card's figures and writes build/model/evaluation.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io
@@ -55,7 +53,7 @@ class Model:
         self._run = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
     def segment(self, image: NDArray[np.uint8]) -> tuple[pipeline.Instance, ...]:
-        """Instances in an image uint8 (h, w, 3)."""
+        """Instances in an image uint8 [h, w, 3]."""
         body = io.BytesIO()
         Image.fromarray(image).save(body, "PNG", compress_level=0)
         found = pipeline.segment(body.getvalue(), Options(), CONTRACT, self._predict, Limits())

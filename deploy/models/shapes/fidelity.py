@@ -5,8 +5,6 @@ TensorFlow Serving's encodings, through the function's own client. It prints the
 over held-out scenes, and the bytes of a request.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import tempfile
@@ -32,7 +30,10 @@ ENCODINGS = {"proto fields": False, "tensor_content": True}  # TensorFlow Servin
 
 
 def ask_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, list[Seen]]:
-    """Ask for `images` uint8 (n, h, w, 3): `float32` in TensorFlow, and each export, written to `work`, by encoding."""
+    """Ask float32 in TensorFlow, and each export in each encoding, for ``images`` uint8 [n, h, w, 3].
+
+    Exports go into ``work``. Return the answers by ``float32`` and ``kind, encoding``.
+    """
     ask = in_tensorflow(source)
     answers = {"float32": [ask(as_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
     for kind in ("article", "boundary"):

@@ -4,8 +4,6 @@ Every object is a signed distance field (negative inside, in pixels at pixel cen
 rim, bevel and relief follow from the distance, and its mask is exact. Ground truth is the visible part of an object.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +20,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and its truth: image uint8 (S, S, 3) RGB, ids uint8 (S, S), classes uint8 (MAX_INSTANCES,).
+    """One picture and its truth: image uint8 [S, S, 3] RGB, ids uint8 [S, S], classes uint8 [MAX_INSTANCES].
 
-    `ids` is 0 for background and i + 1 where instance i is visible; `classes[i]` indexes LABELS, 0 past the last.
+    ``ids`` is 0 for background and i + 1 where instance i is visible; ``classes[i]`` indexes LABELS, 0 past the last.
     """
 
     image: NDArray[np.uint8]
@@ -84,7 +82,7 @@ def draw(seed: int, size: int = 192) -> Scene:
 
 
 def noise(rng: np.random.Generator, size: int, cell_px: float) -> Array:
-    """Smooth noise (size, size), zero mean and unit deviation, with structure of about `cell_px`."""
+    """Smooth noise [size, size], zero mean and unit deviation, with structure of about ``cell_px``."""
     cells = max(2, int(np.ceil(size / cell_px)) + 1)
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     fine = ndimage.zoom(coarse, (size + 1) / cells, order=1)[:size, :size]
@@ -92,7 +90,7 @@ def noise(rng: np.random.Generator, size: int, cell_px: float) -> Array:
 
 
 def background(rng: np.random.Generator, size: int) -> Array:
-    """A cluttered ground float32 (size, size, 3): gradient, noise of several scales, strokes, blotches."""
+    """A cluttered ground float32 [size, size, 3]: gradient, noise of several scales, strokes, blotches."""
     base = rng.uniform(15, 240, 3).astype(np.float32)
     yy, xx = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
@@ -165,7 +163,7 @@ def position(
 
 
 def distance_field(rng: np.random.Generator, kind: int, yy: Array, xx: Array, radius: float) -> Array:
-    """Signed distance in pixels of LABELS[kind] around the origin, area about that of the circle of `radius`."""
+    """Signed distance in pixels of LABELS[kind] around the origin, area about that of the circle of ``radius``."""
     angle = rng.uniform(0, 2 * np.pi)
     u = xx * np.cos(angle) + yy * np.sin(angle)
     v = -xx * np.sin(angle) + yy * np.cos(angle)
@@ -215,7 +213,7 @@ def paint(rng: np.random.Generator, canvas: Canvas, kind: int, place: tuple[floa
 
 
 def shade(rng: np.random.Generator, image: Array, sdf: Array, radius: float, style: Look) -> None:
-    """Blend one object into `image` in place: shadow, flat colour, texture, relief, bevel and rim."""
+    """Blend one object into ``image`` in place: shadow, flat colour, texture, relief, bevel and rim."""
     if style.shadow:
         offset = (0.12 * radius * np.sin(style.light), 0.12 * radius * np.cos(style.light))
         fallen = ndimage.shift(sdf, offset, order=1, mode="nearest")
@@ -257,7 +255,7 @@ def finish(rng: np.random.Generator, image: Array) -> NDArray[np.uint8]:
 
 
 def boxes_of(ids: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
-    """Tight boxes float32 (count, 4) of ids 1..count: y1, x1, y2, x2 in pixels, y2 and x2 exclusive; 0 where absent."""
+    """Tight boxes float32 [count, 4] of ids 1..count: y1, x1, y2, x2 in pixels, y2 and x2 exclusive; 0 where absent."""
     boxes = np.zeros((count, 4), np.float32)
     for i, found in enumerate(ndimage.find_objects(ids, max_label=count)):
         if found is not None:

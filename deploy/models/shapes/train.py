@@ -1,7 +1,5 @@
 """Train the bundled model from scratch on two cores: python -m deploy.models.shapes.train."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import time
@@ -29,7 +27,7 @@ Row = list[float]  # of the learning curve: step, seconds, running mean of each 
 
 
 class Stage(NamedTuple):
-    """So many updates, with a learning rate that rises to `rate` in `warmup` of them and falls to 0.5 % of it."""
+    """So many updates, with a learning rate that rises to ``rate`` in ``warmup`` of them and falls to 0.5 % of it."""
 
     steps: int
     warmup: int
@@ -42,7 +40,7 @@ STAGES = (Stage(7000, 300, 1.2e-3, seed=2, served=False), Stage(2500, 100, 5e-4,
 
 
 class Matched(NamedTuple):
-    """Regions (b, n, 4) in pixels with what they should become: class, deltas, and which truth (b, n)."""
+    """Regions [b, n, 4] in pixels with what they should become: class, deltas, and which truth [b, n]."""
 
     regions: tf.Tensor
     labels: tf.Tensor
@@ -68,7 +66,7 @@ class Trainer:
 
     @tf.function
     def step(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """One update on images uint8 (b, S, S, 3); return the five losses, float32 (5,)."""
+        """One update on images uint8 [b, S, S, 3]; return the five losses, float32 [5]."""
         with tf.GradientTape() as tape:
             losses = self.losses(tf.cast(images, tf.float32) - network.MEAN_PIXEL, ids, classes, truth)
             total = tf.reduce_sum(losses * tf.constant([2.0, 1.0, 1.0, 1.0, 1.0]))
@@ -76,7 +74,7 @@ class Trainer:
         return losses
 
     def losses(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """RPN objectness (focal) and boxes, head class and boxes, masks: float32 (5,), unweighted."""
+        """RPN objectness (focal) and boxes, head class and boxes, masks: float32 [5], unweighted."""
         pyramid = self.sub.features(images, training=True)
         logits, deltas = network.region_scores(self.sub.rpn, pyramid)
         real = classes > 0
@@ -127,21 +125,21 @@ def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
 
 
 def mean_where(hit: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Mean of `values` where `hit`, float32 0/1 of the same shape, is 1; 0 where nothing is."""
+    """Mean of ``values`` where ``hit``, float32 0/1 of the same shape, is 1; 0 where nothing is."""
     return tf.reduce_sum(hit * values) / tf.maximum(tf.reduce_sum(hit), 1.0)
 
 
 def training_anchors() -> NDArray[np.float32]:
-    """The anchors of a SIZE x SIZE image, float32 (A, 4), normalised."""
+    """The anchors of a SIZE x SIZE image, float32 [A, 4], normalised."""
     spec = AnchorInput(scales=network.ANCHOR_SCALES, ratios=network.ANCHOR_RATIOS, strides=network.STRIDES)
     found: NDArray[np.float32] = mold.anchors((SIZE, SIZE), spec)[0]
     return found
 
 
 def train(stages: Sequence[Stage], data: dataset.Dataset, output: Path, history: list[Row]) -> None:
-    """Train through `stages`; after each one write weights and learning curve to the folder `output`.
+    """Train through ``stages``; after each one write weights and learning curve to the folder ``output``.
 
-    With a `history` already, go on from the weights that are there.
+    With a ``history`` already, go on from the weights that are there.
     """
     sub = network.parts()
     model = network.join(sub)
@@ -155,7 +153,7 @@ def train(stages: Sequence[Stage], data: dataset.Dataset, output: Path, history:
 
 
 def run_stage(trainer: Trainer, stage: Stage, batches: Iterator[dataset.Sample], history: list[Row]) -> None:
-    """Make the updates of one stage, with a progress bar; every 50 add a row to `history`."""
+    """Make the updates of one stage, with a progress bar; every 50 add a row to ``history``."""
     shapes = ((BATCH, SIZE, SIZE, 3), (BATCH, SIZE, SIZE), (BATCH, 24), (BATCH, 24, 4))
     types = (tf.uint8, tf.uint8, tf.int32, tf.float32)
     signature = tuple(tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, types, strict=True))
@@ -177,13 +175,13 @@ def run_stage(trainer: Trainer, stage: Stage, batches: Iterator[dataset.Sample],
 
 
 def read_curve(path: Path) -> list[Row]:
-    """The rows of the learning curve at `path`, which has no suffix."""
+    """The rows of the learning curve at ``path``, which has no suffix."""
     with path.with_suffix(".csv").open(newline="") as file:
         return [[float(cell) for cell in row] for row in list(csv.reader(file))[1:]]
 
 
 def write_curve(path: Path, history: list[Row]) -> None:
-    """Write the rows to `path`.csv, and their plot to `path`.png."""
+    """Write the rows to ``path``.csv, and their plot to ``path``.png."""
     import matplotlib as mpl  # noqa: PLC0415  (a second of start-up that only the end of training needs)
 
     mpl.use("agg")
