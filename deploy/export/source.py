@@ -1,4 +1,4 @@
-"""What is exported: a graph, the dialect it speaks, and what it does not say of itself."""
+"""What is exported: a graph, its dialect, and what the graph does not say of itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from handler.model.contract import MatterportSettings
 
 @dataclass(frozen=True)
 class Source:
-    """A graph, the dialect it speaks, and what it does not say of itself.
+    """A graph, its dialect, and what the graph does not say of itself.
 
-    ``settings`` are those of a Matterport model; of the others only their ``resize`` counts, which limits what the
-    client sends. ``labels``: names by class id, may be empty.
+    ``settings`` are those of a Matterport model. For other dialects only ``resize`` counts: it limits what the client
+    sends. ``labels``: names by class id, may be empty.
     """
 
     graph: Graph
@@ -36,19 +36,21 @@ class Source:
         raise ExportError("the number of classes must be in the shape of input_image_meta, got none: give --labels")
 
 
-def of_graph(graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], told: str | None = None) -> Source:
-    """Return a graph as a source: with ``labels``, or else the graph's own; of dialect ``told``, or else as it looks.
+def of_graph(
+    graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], dialect: str | None = None
+) -> Source:
+    """Return a graph as a source, with ``labels``, or else the graph's own.
 
-    Raises ExportError if it has no dialect or another one, or if the labels are not as many as its classes.
+    The dialect is read from the graph's outputs if ``dialect`` is None. Raises ExportError if the graph is of no
+    dialect or of another one, or if the labels are not as many as its classes.
     """
-    dialect = recognise(graph, told)
-    source = Source(graph, dialect, settings, labels or graph.labels)
-    if dialect == "matterport":
-        wanted = set(range(1, source.num_classes))
-        if source.labels and set(source.labels) != wanted:
+    source = Source(graph, recognise(graph, dialect), settings, labels or graph.labels)
+    if source.dialect == "matterport":
+        expected = set(range(1, source.num_classes))
+        if source.labels and set(source.labels) != expected:
             ids = f"ids {min(source.labels)}..{max(source.labels)}"
             raise ExportError(
-                f"--labels must have {len(wanted)} names, one for each class of the model but the background, "
+                f"--labels must have {len(expected)} names, one for each class of the model but the background, "
                 f"got {len(source.labels)} with {ids}"
             )
     return source

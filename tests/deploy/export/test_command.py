@@ -116,20 +116,22 @@ def test_a_signature_the_model_does_not_have(tmp_path, capsys):
     assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
 
 
-def test_a_dialect_that_the_model_does_not_speak(tmp_path, capsys):
+def test_a_dialect_that_the_model_does_not_have(tmp_path, capsys):
     save(tmp_path / "source", {**DETECTION, **INFO})
     line = refused(tmp_path / "source", tmp_path, capsys, "--dialect=matterport")
-    assert "--dialect matterport must be what the model speaks, got inputs image" in line
+    assert "--dialect matterport must fit the model, got inputs image" in line
     for dialect in ("object-detection", "model-garden"):  # with image_info it can be either: the option settles it
         options = ["--dialect", dialect, "--output", str(tmp_path / dialect)]
         assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
 
 
-def test_a_model_that_speaks_two_dialects_must_be_told_which(tmp_path, capsys):
+def test_a_model_of_two_dialects_needs_the_option(tmp_path, capsys):
     both = {**DETECTION, "mrcnn_detection": (tf.float32, [1, 5, 6]), "mrcnn_mask": (tf.float32, [1, 5, 7, 7, 4])}
     save(tmp_path / "source", both)
     line = refused(tmp_path / "source", tmp_path, capsys)
-    assert "speaks matterport and object-detection: choose one with --dialect; it has inputs image uint8" in line
+    assert (
+        "must have one dialect, got matterport and object-detection: choose with --dialect; inputs image uint8" in line
+    )
     options = ["--dialect=object-detection", "--output", str(tmp_path / "out")]
     assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
     assert "must have the inputs input_image, input_image_meta, input_anchors and no others" in refused(

@@ -32,7 +32,7 @@ def source():
 @pytest.fixture(scope="module")
 def figures(source, tmp_path_factory):
     scenes = dataset.draw(dataset.HELD_OUT_SEED, SCENES)
-    return fidelity.against_float32(fidelity.ask_all(source, scenes.images, tmp_path_factory.mktemp("exports")))
+    return fidelity.against_float32(fidelity.segment_all(source, scenes.images, tmp_path_factory.mktemp("exports")))
 
 
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
