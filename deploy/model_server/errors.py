@@ -31,7 +31,7 @@ class Code(IntEnum):
 
 
 class ServingError(Exception):
-    """A request, or a load, that ended with ``code`` and ``message``."""
+    """A request, or the loading of a version, that failed with ``code`` and ``message``."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(f"{code.name}: {message}")
@@ -48,7 +48,7 @@ class LoadFailedError(StartError):
 
 
 def truncate(message: str) -> str:
-    """Cut ``message`` to MAX_MESSAGE_BYTES of UTF-8 and mark the cut by TRUNCATED, as gRPC trailers need."""
+    """Cut ``message`` to MAX_MESSAGE_BYTES of UTF-8, which gRPC trailers take, and mark the cut by TRUNCATED."""
     encoded = message.encode()
     if len(encoded) <= MAX_MESSAGE_BYTES:
         return message

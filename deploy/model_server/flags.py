@@ -24,7 +24,7 @@ def _flag(default: Any, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Flags:
-    """Every setting of the server. Validated at birth; raises FlagError."""
+    """Every setting of the server. Raises FlagError for a value out of range."""
 
     port: int = _flag(8500, "TCP port for gRPC; 0 picks a free one, or none if a socket path is given")
     grpc_bind_address: str = _flag("127.0.0.1", "address to listen on; only in this stand-in")
@@ -55,7 +55,7 @@ class Flags:
         self.channel_arguments()
 
     def channel_arguments(self) -> tuple[tuple[str, int | str], ...]:
-        """Split ``--grpc_channel_arguments`` into gRPC options: whole numbers as int, everything else as str."""
+        """Split ``--grpc_channel_arguments`` into gRPC options: whole numbers as int, all else as str."""
         pairs = [part.partition("=") for part in self.grpc_channel_arguments.split(",") if part]
         for key, equals, value in pairs:
             if not (key and equals and value):
@@ -86,7 +86,7 @@ def parse(arguments: Iterable[str]) -> Flags:
 
 
 def usage() -> str:
-    """Write the text of ``--help``: a flag a line with its default."""
+    """Return the text of ``--help``: every flag with its default."""
     lines = [f"  --{entry.name}={entry.default}\n        {entry.metadata['doc']}" for entry in fields(Flags)]
     return "\n".join(["usage: python -m deploy.model_server --model_base_path=FOLDER [--flag=value ...]", *lines])
 

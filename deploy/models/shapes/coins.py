@@ -1,4 +1,4 @@
-"""The photograph the model is judged on: 24 coins, scikit-image's data.coins(), with masks worked out independently."""
+"""A real photograph to judge the model on: scikit-image's data.coins(), 24 coins, with masks from a watershed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ MIN_COIN_PX = 500
 
 
 def photo(width: int | None = None) -> NDArray[np.uint8]:
-    """The photograph uint8 [h, w, 3], grey in RGB; 384 pixels wide, or resized to ``width`` with anti-aliasing."""
+    """Return the photograph uint8 [h, w, 3], grey in RGB: 384 pixels wide, or resampled to ``width``."""
     image = Image.fromarray(data.coins()).convert("RGB")
     if width is not None:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, all from anchors to masks in the graph.
+"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, everything in the graph.
 
 Functional sub-models hold the weights: ``features``, ``rpn``, ``box_head``, ``mask_head``. The layers between them have
 none. Training drives the sub-models itself; ``build`` joins them for inference.
@@ -26,7 +26,7 @@ MASK_SIZE = 28
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What inference keeps: candidates after the RPN, proposals, rows of the answer, least score, NMS overlaps."""
+    """Limits of inference: candidates after the RPN, proposals, rows of the answer, least score, IoUs of NMS."""
 
     candidates: int = 1000
     proposals: int = 100
@@ -47,7 +47,7 @@ class Parts:
 
 
 def parts() -> Parts:
-    """New sub-models with fresh weights."""
+    """Return sub-models with fresh weights."""
     return Parts(_features(), _rpn(), _box_head(), _mask_head())
 
 
@@ -79,7 +79,7 @@ def _rpn() -> keras.Model:
     level = keras.Input((None, None, CHANNELS), name="level")
     shared = layers.Conv2D(CHANNELS, 3, padding="same", activation="relu", kernel_initializer="he_normal")(level)
     ratios = len(ANCHOR_RATIOS)
-    rare = keras.initializers.Constant(-4.0)  # nearly every anchor is background: start there
+    rare = keras.initializers.Constant(-4.0)  # nearly every anchor is background: start with that
     logits = layers.Conv2D(ratios, 1, bias_initializer=rare, name="objectness")(shared)
     deltas = layers.Conv2D(ratios * 4, 1, name="deltas")(shared)
     return keras.Model(level, [logits, deltas], name="rpn")
@@ -90,7 +90,7 @@ def _box_head() -> keras.Model:
     x = layers.Flatten()(roi)
     for _ in range(2):
         x = layers.Dense(192, use_bias=False, kernel_initializer="he_normal")(x)
-        x = layers.ReLU()(layers.LayerNormalization()(x))  # without it Adam kills 95 % of the units in 500 steps
+        x = layers.ReLU()(layers.LayerNormalization()(x))  # without normalisation, 95 % of the units die in 500 steps
     return keras.Model(roi, [layers.Dense(NUM_CLASSES, name="logits")(x), layers.Dense(4)(x)], name="box_head")
 
 
@@ -104,7 +104,7 @@ def _mask_head() -> keras.Model:
 
 
 def region_scores(rpn: keras.Model, pyramid: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Objectness logits float32 [b, A] and deltas [b, A, 4] in Matterport's anchor order: level, y, x, ratio."""
+    """Return objectness logits float32 [b, A] and deltas [b, A, 4] in Matterport's anchor order: level, y, x, ratio."""
     logits, deltas = [], []
     for level in pyramid:
         level_logits, level_deltas = rpn(level)
@@ -117,7 +117,7 @@ def region_scores(rpn: keras.Model, pyramid: list[tf.Tensor]) -> tuple[tf.Tensor
 def propose(
     logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, size_hw: tf.Tensor, cutoffs: Cutoffs
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The likeliest regions: boxes float32 [b, proposals, 4] in pixels, zero past counts int32 [b]."""
+    """Return the likeliest regions: boxes float32 [b, proposals, 4] in pixels, zero past counts int32 [b]."""
     candidates = tf.minimum(cutoffs.candidates, tf.shape(logits)[1])
     best, index = tf.math.top_k(logits, candidates)
     regions = bx.decode(tf.gather(anchors, index, batch_dims=1), tf.gather(deltas, index, batch_dims=1))
@@ -129,7 +129,7 @@ def propose(
 
 
 class Propose(layers.Layer):
-    """Layer form of ``propose``; anchors come normalised, boxes leave in pixels."""
+    """Layer form of ``propose``; anchors are normalised, boxes in pixels."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -142,7 +142,7 @@ class Propose(layers.Layer):
 
 
 class Detect(layers.Layer):
-    """Refine, clip to the window, keep each region's likeliest class, suppress: mrcnn_detection [b, rows, 6]."""
+    """Refines, clips to the window, keeps each region's likeliest class, suppresses: mrcnn_detection [b, rows, 6]."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -174,7 +174,7 @@ class Detect(layers.Layer):
 
 
 class PoolRegions(layers.Layer):
-    """ROI-align every box of every image: float32 [b * n, size, size, c]."""
+    """ROI-aligns every box of every image: float32 [b * n, size, size, c]."""
 
     def __init__(self, size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -189,10 +189,10 @@ class PoolRegions(layers.Layer):
 
 
 class PoolDetections(layers.Layer):
-    """ROI-align the rows that are real, at least one: oneDNN's convolution gets an empty batch's channels wrong."""
+    """ROI-aligns the real rows, at least one: oneDNN's convolution gets the channels of an empty batch wrong."""
 
     def call(self, rows: tf.Tensor, *pyramid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return float32 [m, 14, 14, c] and where each belongs, int64 [m, 2]: image, row."""
+        """Return float32 [m, 14, 14, c] and each one's place, int64 [m, 2]: image, row."""
         size_hw = tf.shape(pyramid[0])[1:3] * STRIDES[0]
         where = tf.where(rows[..., 4] > 0)
         where = tf.cond(tf.shape(where)[0] > 0, lambda: where, lambda: tf.zeros([1, 2], tf.int64))
@@ -202,7 +202,7 @@ class PoolDetections(layers.Layer):
 
 
 class PlaceMasks(layers.Layer):
-    """Put the masks back in their rows: mrcnn_mask [b, rows, 28, 28, classes], 0..1, zero past the last row."""
+    """Puts the masks back in their rows: mrcnn_mask [b, rows, 28, 28, classes], 0..1, zero past the last row."""
 
     def call(self, logits: tf.Tensor, where: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Scatter sigmoid(logits) [m, 28, 28, classes]."""
@@ -213,7 +213,7 @@ class PlaceMasks(layers.Layer):
 
 
 def join(sub: Parts, cutoffs: Cutoffs | None = None) -> keras.Model:
-    """The inference model of these sub-models.
+    """Return the inference model of these sub-models.
 
     Inputs: input_image float32 [b, H, W, 3], RGB minus MEAN_PIXEL, H and W multiples of 64; input_image_meta float32
     [b, 16]; input_anchors float32 [b, A, 4], normalised. Outputs: mrcnn_detection float32 [b, rows, 6], mrcnn_mask
@@ -246,5 +246,5 @@ class RegionScores(layers.Layer):
 
 
 def build() -> keras.Model:
-    """The inference model with fresh weights and the published cut-offs, for ``load_weights``."""
+    """Return the inference model with fresh weights and the published cut-offs, for ``load_weights``."""
     return join(parts())
