@@ -27,12 +27,12 @@ def closure(pinned: list[str]) -> dict[str, str]:
     versions: dict[str, str] = {}
     pending = [Requirement(line) for line in pinned]
     while pending:
-        wanted = pending.pop()
-        name = canonicalize_name(wanted.name)
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
         if name not in versions:
             versions[name] = importlib.metadata.version(name)
             needs = map(Requirement, importlib.metadata.requires(name) or [])
-            pending += [need for need in needs if _applies(need, wanted.extras)]
+            pending += [need for need in needs if _applies(need, requirement.extras)]
     return dict(sorted(versions.items()))
 
 

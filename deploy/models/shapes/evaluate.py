@@ -124,9 +124,9 @@ def ground_truth(data: dataset.Dataset) -> COCO:
 
 def count_coins(instances: tuple[pipeline.Instance, ...], truth: NDArray[np.bool_]) -> dict[str, Any]:
     """Count coins that a circle covers (IoU >= 0.5), and all other instances as false; add the mean IoU of the hits."""
-    wanted = rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8)))
+    coins_rle = rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8)))
     masks = [msgspec.to_builtins(instance.mask) for instance in instances]
-    overlap = np.asarray(rle.iou(masks, wanted, [0] * len(wanted))) if masks else np.zeros((0, len(wanted)))
+    overlap = np.asarray(rle.iou(masks, coins_rle, [0] * len(coins_rle))) if masks else np.zeros((0, len(truth)))
     circle = np.array([instance.label == "circle" for instance in instances], bool)
     hits = overlap * circle[:, None] >= 0.5
     found = int(hits.any(0).sum())

@@ -65,10 +65,10 @@ def draw(seed: int, size: int = 192) -> Scene:
     one_style = rng.random() < 0.45
     median_px = float(np.exp(rng.uniform(np.log(8), np.log(72)))) * size / 192
     touching = rng.random() < 0.4
-    wanted = int(np.clip(rng.uniform(0.15, 0.75) * size * size / (np.pi * median_px**2), 1, MAX_INSTANCES))
+    count = int(np.clip(rng.uniform(0.15, 0.75) * size * size / (np.pi * median_px**2), 1, MAX_INSTANCES))
     placed: list[tuple[float, float, float]] = []
-    for _ in range(wanted * 3):
-        if len(canvas.classes) >= wanted:
+    for _ in range(count * 3):
+        if len(canvas.classes) >= count:
             break
         radius = max(5.0, median_px * float(np.exp(rng.normal(0, 0.18))))
         y, x = position(rng, placed, radius, size, touching=touching)

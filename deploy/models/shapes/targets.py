@@ -43,8 +43,8 @@ def region_targets(regions: tf.Tensor, truth: tf.Tensor, classes: tf.Tensor) -> 
     return labels, bx.encode(regions, tf.gather(truth, owner, batch_dims=1)), owner
 
 
-def mask_targets(ids: tf.Tensor, regions: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """Return float32 0/1 [b, n, 28, 28]: whether ids uint8 [b, S, S] at bin centres equal ``wanted`` [b, n]."""
+def mask_targets(ids: tf.Tensor, regions: tf.Tensor, instance_ids: tf.Tensor) -> tf.Tensor:
+    """Return float32 0/1 [b, n, 28, 28]: whether ids uint8 [b, S, S] at bin centres equal ``instance_ids`` [b, n]."""
     size = tf.shape(ids)[1]
     centres = (tf.range(MASK_SIZE, dtype=tf.float32) + 0.5) / MASK_SIZE
     at = regions[..., :2, None] + (regions[..., 2:] - regions[..., :2])[..., None] * centres
@@ -52,4 +52,4 @@ def mask_targets(ids: tf.Tensor, regions: tf.Tensor, wanted: tf.Tensor) -> tf.Te
     index = cell[:, :, 0, :, None] * size + cell[:, :, 1, None, :]
     flat = tf.reshape(tf.cast(ids, tf.int32), [tf.shape(ids)[0], -1])
     sampled = tf.gather(flat, index, batch_dims=1)
-    return tf.cast(sampled == tf.cast(wanted, tf.int32)[..., None, None], tf.float32)
+    return tf.cast(sampled == tf.cast(instance_ids, tf.int32)[..., None, None], tf.float32)

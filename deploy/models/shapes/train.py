@@ -78,13 +78,13 @@ class Trainer:
         pyramid = self.sub.features(images, training=True)
         logits, deltas = network.region_scores(self.sub.rpn, pyramid)
         real = classes > 0
-        positive, counted, wanted = targets.anchor_targets(self.anchors, truth, real)
+        positive, counted, expected = targets.anchor_targets(self.anchors, truth, real)
         hits = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32)), 1.0)
         focal = keras.losses.BinaryFocalCrossentropy(
             apply_class_balancing=True, alpha=0.5, gamma=2.0, from_logits=True, reduction="none"
         )(tf.cast(positive, tf.float32)[..., None], logits[..., None])
         objectness = tf.reduce_sum(tf.where(counted, focal, 0.0)) / hits
-        region_box = tf.reduce_sum(tf.where(positive, huber(wanted, deltas), 0.0)) / hits
+        region_box = tf.reduce_sum(tf.where(positive, huber(expected, deltas), 0.0)) / hits
 
         tiled = tf.tile(self.anchors[None], [tf.shape(logits)[0], 1, 1])
         regions, _ = network.propose(logits, deltas, tiled, tf.constant([SIZE, SIZE]), self.cutoffs)
@@ -108,19 +108,19 @@ class Trainer:
         _, chosen = tf.math.top_k(order, targets.POSITIVES)
         chosen_regions = tf.gather(matched.regions, chosen, batch_dims=1)
         kind = tf.reshape(tf.gather(matched.labels, chosen, batch_dims=1), [-1])
-        wanted = targets.mask_targets(ids, chosen_regions, tf.gather(matched.owner, chosen, batch_dims=1) + 1)
+        expected = targets.mask_targets(ids, chosen_regions, tf.gather(matched.owner, chosen, batch_dims=1) + 1)
         pooled = network.PoolRegions(network.MASK_SIZE // 2)(chosen_regions, *pyramid[:4])
         masks = self.sub.mask_head(pooled, training=True) * tf.one_hot(kind, network.NUM_CLASSES)[:, None, None]
         masks = tf.reduce_sum(masks, -1)  # each region's own class, without the slow gradient of a gather
-        wanted = tf.reshape(wanted, [-1, network.MASK_SIZE, network.MASK_SIZE])
-        each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, masks), [1, 2])
+        expected = tf.reshape(expected, [-1, network.MASK_SIZE, network.MASK_SIZE])
+        each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(expected, masks), [1, 2])
         hit = tf.cast(kind > 0, tf.float32)
         return class_loss, box_loss, mean_where(hit, each)
 
 
-def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
+def huber(expected: tf.Tensor, actual: tf.Tensor) -> tf.Tensor:
     """Return the Huber loss with delta 1, mean over the last axis."""
-    error = tf.abs(wanted - got)
+    error = tf.abs(expected - actual)
     return tf.reduce_mean(tf.where(error < 1, 0.5 * error**2, error - 0.5), -1)
 
 
