@@ -4,7 +4,7 @@ local         the commands behind ``make``: demo, serve, setup
 bundle        the function's source without TensorFlow; like container, gcloud, kubernetes and capacity, which do not
               import each other
 models        the bundled model: training, weights, evaluation, export
-export        any model -> SavedModels with an int8 boundary, and a report on them
+export        any model -> SavedModels with int8 inputs and outputs, and a report on them
 model_server  the stand-in for TensorFlow Serving
 tools         what the commands share
 """

@@ -10,7 +10,7 @@ from typing import Any
 from deploy.tools.processes import RunError
 
 PHOTO, OBJECTS = "1024 x 1024", "100 objects"  # what all the figures that are read here were measured with
-EXPORTS = {"int8": "boundary", "float32": "float32"}  # numbers on the wire -> the benchmark's name of the export
+EXPORTS = {"int8": "int8", "float32": "float32"}  # numbers on the wire -> the benchmark's name of the export
 CPU = "cpu_s_per_request_100"
 PATHS = {"int8": "adapter", "float32": "adapter, float32 model"}  # and of the function that asks for it
 

@@ -1,6 +1,6 @@
-"""Export an instance-segmentation model for TensorFlow Serving, with an int8 boundary.
+"""Export an instance-segmentation model for TensorFlow Serving, with int8 inputs and outputs.
 
-Without a KIND, the boundary is exported. Exit codes: 0 done, 1 not possible, 2 options that do not fit together.
+Without a KIND, int8 is exported. Exit codes: 0 done, 1 not possible, 2 options that do not fit together.
 """
 
 import argparse

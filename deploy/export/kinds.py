@@ -2,10 +2,10 @@
 
 from typing import Literal, get_args
 
-DEFAULT = "boundary"
+DEFAULT = "int8"
 KINDS = {
     DEFAULT: "Lossless int8 image up, each detection's int8 mask down, self-describing: the one to deploy.",
-    "article": "The article's int8 casts, which lose what does not fit, for clients that run it; Matterport only.",
+    "int8-cast": "The recipe's int8 casts, which lose what does not fit, for clients that run it; Matterport only.",
     "float32": "No casts: the baseline for comparisons; Matterport only.",
     "report": "What each of them costs and saves on your own images, as a page to look at.",
 }

@@ -1,6 +1,6 @@
-"""Three ways to serve one source: float32 as it is, int8 by the article's recipe, int8 by the repaired boundary.
+"""Three ways to serve one source: float32 as it is, int8 by the recipe, int8 with repaired inputs and outputs.
 
-Bytes of one answer with 100 rows, 28 x 28 masks and 81 classes: float32 25.4 MB, article 6.35 MB, boundary 78 kB. A
+Bytes of one answer with 100 rows, 28 x 28 masks and 81 classes: float32 25.4 MB, int8-cast 6.35 MB, int8 78 kB. A
 negative code of the article is a varint of ten bytes.
 """
 
@@ -55,8 +55,8 @@ def float32(source: Source) -> Exported:
     return _matterport(source, tf.float32, lambda masks: masks)
 
 
-def article(source: Source) -> Exported:
-    """Serve by the article's recipe: int8 image cast in the graph, masks ``cast(p * 255, int8)`` for every class.
+def int8_cast(source: Source) -> Exported:
+    """Serve by the recipe: int8 image cast in the graph, masks ``cast(p * 255, int8)`` for every class.
 
     Lossy: mask values above 127/255 saturate or wrap (undefined in TensorFlow), and bright pixels have no code. It is
     here for clients that already run it.
@@ -66,7 +66,7 @@ def article(source: Source) -> Exported:
 
 def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tensor], tf.Tensor]) -> Exported:
     if source.dialect != "matterport":
-        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export its boundary")
+        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export int8")
 
     @tf.function(
         input_signature=[
@@ -85,7 +85,7 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
     return Exported(source, {SERVING: serve}, trial.matterport_inputs(source, image_type.as_numpy_dtype))
 
 
-def boundary(source: Source) -> Exported:
+def int8(source: Source) -> Exported:
     """Serve by the repaired boundary: the image as lossless int8 up, each detection's own mask as int8 down.
 
     input_image int8 [1, h, w, 3], pixel = code + 128; mrcnn_detection float32 [1, N, 6]; mrcnn_mask int8
@@ -94,7 +94,7 @@ def boundary(source: Source) -> Exported:
     The function calls a signature that is named after the contract, with the same graph as ``serving_default``. A
     replica with another contract then refuses the request by name, even if version, types and shapes are the same.
     """
-    stated = boundary_contract(source)
+    stated = int8_contract(source)
     stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
     contract_json = stated.to_json()
     answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
@@ -109,7 +109,7 @@ def boundary(source: Source) -> Exported:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), contract_json)}
 
     functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
-    return Exported(source, functions, trial.boundary_inputs(source), warm_up=stated.signature)
+    return Exported(source, functions, trial.int8_inputs(source), warm_up=stated.signature)
 
 
 def _fingerprint(stated: ModelContract) -> str:
@@ -139,8 +139,8 @@ def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.
     return rows, tf.clip_by_value(masks, 0.0, 1.0)
 
 
-def boundary_contract(source: Source) -> ModelContract:
-    """Return the contract of a source's boundary export."""
+def int8_contract(source: Source) -> ModelContract:
+    """Return the contract of a source's int8 export."""
     matterport = source.dialect == "matterport"
     resize = source.settings.resize
     return ModelContract(

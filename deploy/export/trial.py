@@ -22,8 +22,8 @@ def picture(source: Source) -> npt.NDArray[np.uint8]:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def boundary_inputs(source: Source) -> dict[str, Array]:
-    """Return the input of a boundary export: int8 [1, side, side, 3], code = pixel - 128."""
+def int8_inputs(source: Source) -> dict[str, Array]:
+    """Return the input of a int8 export: int8 [1, side, side, 3], code = pixel - 128."""
     return {"input_image": (picture(source) ^ np.uint8(0x80)).view(np.int8)[None]}
 
 

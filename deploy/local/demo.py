@@ -28,8 +28,8 @@ from handler.image.decode import Limits, decode_image
 
 MODELS = {
     "float32": "float32",
-    "article": "article",
-    "boundary": stack.MODEL_NAME,
+    "int8-cast": "int8-cast",
+    "int8": stack.MODEL_NAME,
 }  # kind of export -> name it is served by
 ROWS = 40  # instances listed; result.json has them all
 

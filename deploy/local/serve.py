@@ -13,7 +13,7 @@ from deploy.tools.signals import stop_signals
 
 HTTP_PORT, GRPC_PORT = 8080, 8500
 LOOK_S = 0.3
-KIND = "boundary"
+KIND = "int8"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """A contract for a model that carries none, from its SignatureDef and the settings: Matterport Mask R-CNN only.
 
-Recognised by tensor names: ``input_image`` (float32, or int8 as the article exports it), ``input_image_meta`` and
+Recognised by tensor names: ``input_image`` (float32, or int8 as the int8-cast exports it), ``input_image_meta`` and
 ``input_anchors`` where the graph wants them, ``mrcnn_detection`` and ``mrcnn_mask``.
 """
 
@@ -16,7 +16,7 @@ from handler.model.contract import DetectionOutput, ImageInput, MaskOutput, Matt
 IMAGE, META, ANCHORS = "input_image", "input_image_meta", "input_anchors"
 DETECTIONS, MASKS = "mrcnn_detection", "mrcnn_mask"
 META_HEAD = 12  # numbers of input_image_meta before one for each class
-ARTICLE_MASK_SCALE = 1 / 255
+NAIVE_CAST_SCALE = 1 / 255
 _DTYPES: dict[int, Literal["int8", "float32"]] = {protos.DT_INT8: "int8", protos.DT_FLOAT: "float32"}
 
 
@@ -59,16 +59,16 @@ def contract_from_signature(definition: Any, settings: MatterportSettings, signa
             f"got inputs {_listing(inputs)} and outputs {_listing(outputs)}"
         )
     image_dtype, mask_dtype = _DTYPES[inputs[IMAGE].dtype], _DTYPES[outputs[MASKS].dtype]
-    article = mask_dtype == "int8"
+    naive_cast = mask_dtype == "int8"
     return ModelContract(
         image=ImageInput(name=IMAGE, dtype=image_dtype, mean=settings.mean, padded=True),
         detections=DetectionOutput(name=DETECTIONS),
         masks=MaskOutput(
             name=MASKS,
             dtype=mask_dtype,
-            scale=ARTICLE_MASK_SCALE if article else 1.0,
+            scale=NAIVE_CAST_SCALE if naive_cast else 1.0,
             per_class=_rank(outputs[MASKS]) != 4,
-            article=article,
+            naive_cast=naive_cast,
         ),
         resize=settings.resize,
         labels={index: name for index, name in enumerate(settings.labels, start=1) if name},

@@ -40,7 +40,7 @@ class ImageInput(_Part, frozen=True, kw_only=True):
 
     ``mean``: what the client subtracts before quantizing, or None where the graph does. ``padded``: True when the
     client sends the whole frame, False when it sends the resized image alone and the graph pads. A float32 image has
-    scale 1 and zero point 0. Lossless int8 boundary: scale 1, zero point -128, mean None.
+    scale 1 and zero point 0. Lossless int8: scale 1, zero point -128, mean None.
     """
 
     name: str = "input_image"
@@ -78,7 +78,7 @@ class DetectionOutput(_Part, frozen=True, kw_only=True):
 class MaskOutput(_Part, frozen=True, kw_only=True):
     """Mask probabilities: [1, N, mh, mw], or [1, N, mh, mw, C] where ``per_class``.
 
-    ``article``: the codes are ``cast(p * 255, int8)`` without saturation, so what lies above 127 has to be recovered.
+    ``int8-cast``: the codes are ``cast(p * 255, int8)`` without saturation, so what lies above 127 has to be recovered.
     """
 
     name: str = "mrcnn_mask"
@@ -86,7 +86,7 @@ class MaskOutput(_Part, frozen=True, kw_only=True):
     scale: float = 1.0
     zero_point: int = 0
     per_class: bool
-    article: bool = False
+    naive_cast: bool = False
 
     def __post_init__(self) -> None:
         _expect(bool(self.name), "masks.name must not be empty", self.name)
@@ -94,7 +94,7 @@ class MaskOutput(_Part, frozen=True, kw_only=True):
         _expect(INT8_MIN <= self.zero_point <= INT8_MAX, "masks.zero_point must be in -128..127", self.zero_point)
         identity = self.dtype != "float32" or (self.scale == 1 and self.zero_point == 0)
         _expect(identity, "float32 masks must have scale 1 and zero_point 0", (self.scale, self.zero_point))
-        _expect(not self.article or self.dtype == "int8", "masks.article needs dtype int8", self.dtype)
+        _expect(not self.naive_cast or self.dtype == "int8", "masks.naive_cast needs dtype int8", self.dtype)
 
 
 class Resize(_Part, frozen=True, kw_only=True):

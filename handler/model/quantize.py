@@ -14,8 +14,8 @@ from handler.errors import ContractViolation
 from handler.model.contract import ImageInput, MaskOutput
 
 Array = npt.NDArray[Any]
-ARTICLE_STEPS = 255  # codes of an article mask are cast(p * 255)
-ARTICLE_SATURATED = 0.75  # what code 127 stands for: the middle of 0.5..1, all of which saturated into it
+NAIVE_CAST_STEPS = 255  # codes of an int8-cast mask are cast(p * 255)
+SATURATED_PROBABILITY = 0.75  # what code 127 stands for: the middle of 0.5..1, all of which saturated into it
 
 
 def quantize(real: Array, scale: float, zero_point: int) -> npt.NDArray[np.int8]:
@@ -33,7 +33,7 @@ def dequantize(codes: Array, scale: float, zero_point: int) -> npt.NDArray[np.fl
 def quantize_image(image: npt.NDArray[np.uint8], spec: ImageInput) -> Array:
     """Return the RGB image uint8 [..., 3] as the model's input tensor wants it: same shape, ``spec.dtype``.
 
-    The lossless int8 boundary (scale 1, zero point -128) is one XOR: flipping the top bit subtracts 128. Other int8
+    Lossless int8 (scale 1, zero point -128) is one XOR: flipping the top bit subtracts 128. Other int8
     inputs go through a table, as a pixel has 256 values.
     """
     if spec.dtype == "float32":
@@ -63,24 +63,24 @@ def dequantize_masks(codes: Array, spec: MaskOutput) -> npt.NDArray[np.float32]:
         if not np.isfinite(codes).all():
             raise ContractViolation(f"{spec.name} must be finite numbers, got NaN or infinity")
         return codes.astype(np.float32, copy=False)
-    if spec.article:
-        return recover_article(codes)
+    if spec.naive_cast:
+        return recover_naive_cast(codes)
     return dequantize(codes, spec.scale, spec.zero_point)
 
 
-def recover_article(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+def recover_naive_cast(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """Return probabilities float32 for masks exported as ``cast(p * 255, int8)`` without saturation.
 
     What wrapped is right again once the bytes are read as uint8. What saturated is 127, and becomes 0.75: measured over
     413 instances, mean IoU with the float masks is 0.981, against 0.896 when 127 is read as 127/255.
     """
-    return _article_table()[np.ascontiguousarray(codes).view(np.uint8)]
+    return _naive_cast_table()[np.ascontiguousarray(codes).view(np.uint8)]
 
 
 @functools.lru_cache(maxsize=1)
-def _article_table() -> npt.NDArray[np.float32]:
-    table = np.arange(256, dtype=np.float32) / np.float32(ARTICLE_STEPS)
-    table[127] = ARTICLE_SATURATED
+def _naive_cast_table() -> npt.NDArray[np.float32]:
+    table = np.arange(256, dtype=np.float32) / np.float32(NAIVE_CAST_STEPS)
+    table[127] = SATURATED_PROBABILITY
     return table
 
 

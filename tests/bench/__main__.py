@@ -26,16 +26,16 @@ CLIENTS = (1, 4, 16)
 SLOPE_COUNTS = (0, 1, 3, 10, 30, 60, 100)
 MEGAPIXELS = (1, 2, 4, 8, 12)
 PATHS = {  # of the table, in its order; the source of each, the model it asks for
-    "adapter": (OURS, "boundary"),
-    "adapter, article model": (OURS, "article"),
-    "adapter, article model, wrapped": (OURS, "wrapped"),
+    "adapter": (OURS, "int8"),
+    "adapter, int8-cast model": (OURS, "int8-cast"),
+    "adapter, int8-cast model, wrapped": (OURS, "wrapped"),
     "adapter, float32 model": (OURS, "float32"),
-    "article path": (FUNCTIONS / "article.py", "article"),
-    "competent path": (FUNCTIONS / "competent.py", "boundary"),
+    "recipe path": (FUNCTIONS / "recipe.py", "int8-cast"),
+    "competent path": (FUNCTIONS / "competent.py", "int8"),
     "TF Serving REST": (FUNCTIONS / "rest.py", "float32"),
-    "adapter, whole decode": (FUNCTIONS / "whole.py", "boundary"),
+    "adapter, whole decode": (FUNCTIONS / "whole.py", "int8"),
 }
-SLOW = ("article path", "TF Serving REST")
+SLOW = ("recipe path", "TF Serving REST")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def measure(stack, logs, plan):
             function.stop()
     print("starting the function cold, again and again ...", flush=True)
     cold, resident = starts.cold(stack, small, logs, plan.starts)
-    decoding = {model: messages.decoding(stack.folder, model) for model in ("article", "wrapped")}
+    decoding = {model: messages.decoding(stack.folder, model) for model in ("int8-cast", "wrapped")}
     return report.figures(
         {
             "times": times,
@@ -123,7 +123,7 @@ def measure(stack, logs, plan):
 
 def floor(stack, photo):
     """Return the least work for a photograph: decode it, and move the same bytes to the backend and back."""
-    sent = messages.request(photo, messages.contracts(stack.folder)["boundary"], "boundary")
+    sent = messages.request(photo, messages.contracts(stack.folder)["int8"], "int8")
 
     def run():
         Image.open(io.BytesIO(photo)).load()

@@ -38,7 +38,7 @@ class Recorded:
         head = memoryview(request)[:256]
         spec = protos.PredictRequest().model_spec.FromString(bytes(head[2 : 2 + head[1]]))
         if spec.signature_name == CONTRACT_SIGNATURE:
-            if spec.name == "boundary":
+            if spec.name == "int8":
                 return self.contract
             context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{CONTRACT_SIGNATURE}" not found.'

@@ -1,4 +1,4 @@
-"""The messages by themselves: how many bytes each way, and how long it takes to read the article's masks."""
+"""The messages by themselves: how many bytes each way, and how long it takes to read the recipe's masks."""
 
 import functools
 
@@ -20,13 +20,13 @@ ROUNDS = 9
 def contracts(folder):
     """Return the contract of each kind of export."""
     metadata = protos.GetModelMetadataResponse.FromString((folder / "metadata.pb").read_bytes())
-    article = derive_contract(read_signatures(metadata), Config.from_environ({}).matterport)
-    image = msgspec.structs.replace(article.image, dtype="float32")
-    masks = msgspec.structs.replace(article.masks, dtype="float32", scale=1.0, article=False)
+    int8_cast = derive_contract(read_signatures(metadata), Config.from_environ({}).matterport)
+    image = msgspec.structs.replace(int8_cast.image, dtype="float32")
+    masks = msgspec.structs.replace(int8_cast.masks, dtype="float32", scale=1.0, naive_cast=False)
     return {
-        "float32": msgspec.structs.replace(article, image=image, masks=masks),
-        "article": article,
-        "boundary": ModelContract.from_json((folder / "contract.json").read_text()),
+        "float32": msgspec.structs.replace(int8_cast, image=image, masks=masks),
+        "int8-cast": int8_cast,
+        "int8": ModelContract.from_json((folder / "contract.json").read_text()),
     }
 
 
@@ -53,7 +53,7 @@ def wire_bytes(folder, photo):
 def decoding(folder, model, rounds=ROUNDS):
     """Return milliseconds of reading the masks our way, and by FromString and np.fromiter; raises where they differ."""
     data = (folder / f"{model}-100.pb").read_bytes()
-    (wanted,) = (want for want in pipeline.expected_outputs(contracts(folder)["article"]) if want.name == "mrcnn_mask")
+    (wanted,) = (want for want in pipeline.expected_outputs(contracts(folder)["int8-cast"]) if want.name == "mrcnn_mask")
 
     def ours():
         return wire.decode_response(data, (wanted,)).outputs["mrcnn_mask"]

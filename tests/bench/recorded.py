@@ -1,8 +1,8 @@
 """What the benchmark's backend answers, recorded from the bundled model: `python -m tests.bench.recorded FOLDER`.
 
 The masks are the network's own, of a hundred objects in held-out scenes, at places in a frame of 1024 x 1024. They are
-cast by TensorFlow as each kind of export casts them, and written as TensorFlow Serving writes them. `article` is what
-the article's cast gives on this processor, which saturates; `wrapped` what it gives where it wraps: negative codes.
+cast by TensorFlow as each kind of export casts them, and written as TensorFlow Serving writes them. `int8-cast` is what
+the recipe's cast gives on this processor, which saturates; `wrapped` what it gives where it wraps: negative codes.
 """
 
 import json
@@ -21,14 +21,14 @@ from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 
 FRAME = 1024
 ROWS = 100
-CLASSES = 81  # as COCO has them with the background, each with masks of its own in the article's export
+CLASSES = 81  # as COCO has them with the background, each with masks of its own in the recipe's export
 MASK = 28
 COUNTS = (0, 1, 3, 10, 30, 60, 100)
 FULL = (0, 10, 100)  # for which every kind is recorded
 SCENES, SCENE_PX, ENLARGED = 16, 192, 2.5
 RESIZE = Resize(mode="square", min_dim=800, max_dim=FRAME)
-# The function's own defaults describe the article's model: 1024 x 1024, Matterport's anchors; 81 classes by metadata.
-BOUNDARY = ModelContract(
+# The function's own defaults describe the recipe's model: 1024 x 1024, Matterport's anchors; 81 classes by metadata.
+INT8 = ModelContract(
     image=ImageInput(dtype="int8", zero_point=-128, padded=False),
     masks=MaskOutput(dtype="int8", scale=1 / 127, per_class=False),
     resize=RESIZE,
@@ -41,16 +41,16 @@ def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     boxes, scores, masks = objects()
     per_class = spread(masks)
-    article = tf.cast(tf.constant(per_class) * 255, tf.int8).numpy()
+    int8_cast = tf.cast(tf.constant(per_class) * 255, tf.int8).numpy()
     own = np.take_along_axis(per_class, class_ids()[:, None, None, None], axis=3)[..., 0]
     wrapped = (per_class * 255).astype(np.uint8).view(np.int8)
-    boundary = tf.cast(tf.round(tf.constant(own) * 127), tf.int8).numpy()
+    int8 = tf.cast(tf.round(tf.constant(own) * 127), tf.int8).numpy()
     for count in COUNTS:
         detections = np.zeros((1, ROWS, 6), np.float32)
         detections[0, :count] = np.column_stack([boxes, class_ids(), scores])[:count]
-        outputs = {"boundary": boundary}
+        outputs = {"int8": int8}
         if count in FULL:
-            outputs |= {"article": article, "wrapped": wrapped, "float32": per_class}
+            outputs |= {"int8-cast": int8_cast, "wrapped": wrapped, "float32": per_class}
         for kind, values in outputs.items():
             save(folder / f"{kind}-{count}.pb", response(detections, values[None]))
         if count in FULL:
@@ -58,7 +58,7 @@ def main(folder):
             save(folder / f"rest-{count}.json", json.dumps(answer).encode())
     save(folder / "metadata.pb", metadata(protos.DT_INT8))
     save(folder / "metadata-float32.pb", metadata(protos.DT_FLOAT))
-    save(folder / "contract.json", BOUNDARY.to_json().encode())
+    save(folder / "contract.json", INT8.to_json().encode())
 
 
 def objects():

@@ -64,7 +64,7 @@ class Stack:
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
 
-    def start(self, name, source=OURS, model="boundary", **settings):
+    def start(self, name, source=OURS, model="int8", **settings):
         """Start a function and return it once it answered."""
         function = Function(name, source, self.settings(model) | settings, self.folder.parent)
         function.wait(lambda: function.ask("GET", "/health"))

@@ -16,7 +16,7 @@ def cold(stack, photo, logs, runs):
     times, memory = {name: [] for name in sources}, {name: [] for name in sources}
     for _ in range(runs):
         for name, source in sources.items():
-            function = Function(f"cold {name}", source, stack.settings("boundary"), logs)
+            function = Function(f"cold {name}", source, stack.settings("int8"), logs)
             try:
                 function.wait(lambda function=function: function.post(photo))
                 times[name].append(timing.since_s(function.started_s))

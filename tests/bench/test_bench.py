@@ -14,7 +14,7 @@ from tests.bench.stack import Stack
 RATIOS = {
     "adapter_over_floor_10",
     "adapter_over_floor_100",
-    "article_over_adapter_100",
+    "recipe_over_adapter_100",
     "competent_over_adapter_100",
     "scaled_decode_12mp",
     "response_decode_speedup",
@@ -61,10 +61,10 @@ def masks(answer):
     ("path", "against", "overlap"),
     [
         ("competent path", "adapter", 0.99),
-        ("adapter, article model", "adapter", 0.95),
-        ("adapter, article model, wrapped", "adapter", 0.99),
+        ("adapter, int8-cast model", "adapter", 0.95),
+        ("adapter, int8-cast model, wrapped", "adapter", 0.99),
         ("adapter, float32 model", "adapter", 0.98),
-        ("article path", "adapter", 0.75),  # it cuts what the cast saturated at half of the threshold
+        ("recipe path", "adapter", 0.75),  # it cuts what the cast saturated at half of the threshold
         ("TF Serving REST", "adapter", 0.98),
         ("adapter, whole decode", "adapter", 1.0),
         ("competent path, phone", "adapter, phone", 0.98),  # it squeezes what its frame cuts off
@@ -80,11 +80,11 @@ def test_the_paths_see_the_same(answers, path, against, overlap):
 
 def test_reading_the_masks_is_compared_on_equal_results(build, answers):
     (folder,) = (build / "bench").glob("recorded-*")
-    for model in ("article", "wrapped"):
+    for model in ("int8-cast", "wrapped"):
         assert set(messages.decoding(folder, model, rounds=1)) == {"ours", "fromiter"}
-    wrapped = messages.contracts(folder)["article"]
-    assert wrapped.masks.article
-    assert (folder / "wrapped-100.pb").stat().st_size > (folder / "article-100.pb").stat().st_size
+    wrapped = messages.contracts(folder)["int8-cast"]
+    assert wrapped.masks.naive_cast
+    assert (folder / "wrapped-100.pb").stat().st_size > (folder / "int8-cast-100.pb").stat().st_size
 
 
 def test_it_runs_and_writes_its_figures(build, answers, capsys):
@@ -92,7 +92,7 @@ def test_it_runs_and_writes_its_figures(build, answers, capsys):
     figures = json.loads((build / "bench.json").read_text())
     assert set(figures["ratios"]) >= RATIOS
     assert set(figures["absolute"]) >= ABSOLUTE
-    assert set(figures["wire_bytes"]) == {"float32", "article", "boundary"}
+    assert set(figures["wire_bytes"]) == {"float32", "int8-cast", "int8"}
     assert all(set(one) == {"up", "down"} for one in figures["wire_bytes"].values())
     numbers = [*figures["ratios"].values(), *figures["absolute"].values()]
     assert all(
@@ -116,7 +116,7 @@ def test_ratios_are_of_medians():
             "times": {
                 "0 objects": paths,
                 "10 objects": paths,
-                "100 objects": paths | {"adapter": [16.0, 15.0, 90.0], "article path": [1600.0]},
+                "100 objects": paths | {"adapter": [16.0, 15.0, 90.0], "recipe path": [1600.0]},
                 "12 megapixels": paths | {"adapter": [12.0]},
             },
             "cpu_s": {},
@@ -125,7 +125,7 @@ def test_ratios_are_of_medians():
             "memory": {100: 50, 1000: 51},
             "cold_s": {"function": timing.summary([0.5]), "plain import": timing.summary([2.0])},
             "resident": {"function": 60e6, "plain import": 500e6},
-            "decoding": {model: {"ours": [2.0], "fromiter": [200.0]} for model in ("article", "wrapped")},
+            "decoding": {model: {"ours": [2.0], "fromiter": [200.0]} for model in ("int8-cast", "wrapped")},
             "wire": {},
             "sizes": {"bundle": 130e6, "plain": 2e9},
             "photos": {},
@@ -134,7 +134,7 @@ def test_ratios_are_of_medians():
     ratios = figures["ratios"]
     assert ratios["adapter_over_floor_10"] == 2
     assert ratios["adapter_over_floor_100"] == 1.6
-    assert ratios["article_over_adapter_100"] == 100
+    assert ratios["recipe_over_adapter_100"] == 100
     assert ratios["scaled_decode_12mp"] == 0.6
     assert ratios["response_decode_speedup"] == 100
     assert ratios["cold_start_over_plain"] == 0.25

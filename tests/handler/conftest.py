@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support.backend import BOUNDARY
+from tests.support.backend import INT8
 
 SAVE = """
 import sys, tensorflow as tf
@@ -28,5 +28,5 @@ tf.saved_model.save(model, sys.argv[1], {"serving_default": model.serve, "segmen
 @pytest.fixture(scope="session")
 def base_path(tmp_path_factory):
     base = tmp_path_factory.mktemp("shapes")
-    subprocess.run([sys.executable, "-c", SAVE, str(base / "1"), BOUNDARY.to_json()], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", SAVE, str(base / "1"), INT8.to_json()], check=True, capture_output=True)
     return base

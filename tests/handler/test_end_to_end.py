@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from tests.support.backend import BOUNDARY
+from tests.support.backend import INT8
 from tests.test_main import png
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def http(request, base_path, monkeypatch):
 
 
 def test_a_real_model_answers(http):
-    assert http.get("/model").json["contract"] == json.loads(BOUNDARY.to_json())
+    assert http.get("/model").json["contract"] == json.loads(INT8.to_json())
     answer = http.post("/", data=png())
     assert answer.status_code == 200, answer.text
     (instance,) = answer.json["instances"]

@@ -10,7 +10,7 @@ from handler.image.decode import Limits
 from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
-from tests.support.backend import BOUNDARY, two_objects
+from tests.support.backend import INT8, two_objects
 
 
 def png(width=64, height=64):
@@ -19,7 +19,7 @@ def png(width=64, height=64):
     return buffer.getvalue()
 
 
-def run(outputs, contract=BOUNDARY, data=None, **options):
+def run(outputs, contract=INT8, data=None, **options):
     return segment(data or png(), Options(**options), contract, lambda inputs, expected: Answer(outputs, 4), Limits())
 
 
@@ -44,7 +44,7 @@ def test_a_list_without_an_end_is_read_whole():
 
 
 def test_a_label_of_two_classes_is_both():
-    contract = ModelContract.from_json(BOUNDARY.to_json().replace("square", "circle"))
+    contract = ModelContract.from_json(INT8.to_json().replace("square", "circle"))
     found = run(two_objects(), contract, classes=("circle",)).instances
     assert {instance.class_id for instance in found} == {1, 2}
 
@@ -58,7 +58,7 @@ def test_boxes_outside_are_dropped_and_do_not_count():
 def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
     contract = ModelContract(
         image=ImageInput(dtype="int8", mean=(123.7, 116.8, 103.9), padded=True),
-        masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, article=True),
+        masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, naive_cast=True),
         resize=Resize(mode="square", min_dim=0, max_dim=128),
         source="test",
         meta=MetaInput(num_classes=3),

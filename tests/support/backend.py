@@ -18,7 +18,7 @@ from handler.model.contract import (
     Resize,
 )
 
-BOUNDARY = ModelContract(
+INT8 = ModelContract(
     image=ImageInput(dtype="int8", zero_point=-128, padded=False),
     masks=MaskOutput(dtype="int8", scale=1 / 127, per_class=False),
     resize=Resize(mode="pad64", min_dim=0, max_dim=512),
@@ -52,7 +52,7 @@ class Backend:
     """Answers by fields that tests change; ``errors`` are (code, details) used up first by Predict."""
 
     def __init__(self):
-        self.contract = BOUNDARY.to_json()
+        self.contract = INT8.to_json()
         self.version = 1
         self.outputs = two_objects()
         self.see = None  # a function from the image tensor int8 [1, h, w, 3] to outputs, where they depend on it

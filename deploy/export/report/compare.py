@@ -109,7 +109,7 @@ def summarise(comparisons: Sequence[Comparison]) -> Fidelity:
 
 
 def saturated_share(segmentations: Sequence[Segmentation]) -> float | None:
-    """Return the share 0..1 of float32's mask probabilities that the article's recipe saturates; None without masks."""
+    """Return the share 0..1 of float32's mask probabilities that the recipe saturates; None without masks."""
     counts = [one.count_saturated() for one in segmentations]
     saturated, total = np.sum(counts, axis=0) if counts else (0, 0)
     return float(saturated / total) if total else None

@@ -65,7 +65,7 @@ def write_report(source: Source, folder: Path, output: Path) -> Path:
 @contextmanager
 def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
     """Yield the models to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
-    kinds = list(RECIPES) if source.dialect == "matterport" else ["boundary"]
+    kinds = list(RECIPES) if source.dialect == "matterport" else ["int8"]
     with ExitStack() as servers:
         models = {"source": in_tensorflow(source)}
         for kind in tqdm(kinds, desc="exporting", unit="export"):
@@ -88,7 +88,7 @@ def _measure(path: Path, models: Mapping[str, Segment], side: int) -> Measured:
         "height": photo.height,
         "width": photo.width,
         "instances": len(reference.instances),
-        "saturated_share": saturated_share([reference]) if "article" in others else None,
+        "saturated_share": saturated_share([reference]) if "int8-cast" in others else None,
         "bytes": {
             kind: {"up": one.up_bytes, "down": one.down_bytes} for kind, one in {"float32": reference, **found}.items()
         },
@@ -123,7 +123,7 @@ def _figures(
         "dialect": source.dialect,
         "labels": {str(key): name for key, name in source.labels.items()},
         "instances": sum(one["instances"] for one in images),
-        "saturated_share": saturated_share([one.reference for one in measured]) if "article" in kinds else None,
+        "saturated_share": saturated_share([one.reference for one in measured]) if "int8-cast" in kinds else None,
         "bytes": {
             kind: {way: float(np.mean([one["bytes"][kind][way] for one in images])) for way in ("up", "down")}
             for kind in images[0]["bytes"]

@@ -74,35 +74,35 @@ def is_good(row: Figures) -> bool:
 
 
 def verdict(figures: Figures) -> str:
-    """Return what to make of the boundary export, in a sentence."""
-    row, found = figures["kinds"]["boundary"], figures["instances"]
+    """Return what to make of the int8 export, in a sentence."""
+    row, found = figures["kinds"]["int8"], figures["instances"]
     images, objects = _count(len(figures["images"]), "image"), _count(found, "object")
-    weight = f"{_saving(figures, 'boundary')} ({whole(figures, 'boundary')} a request, not {whole(figures, 'float32')})"
+    weight = f"{_saving(figures, 'int8')} ({whole(figures, 'int8')} a request, not {whole(figures, 'float32')})"
     if not found and not row["extra"]:
         labels = ", ".join(figures["labels"].values()) or "it does not name them"
         return (
-            f"No object was found in {images}, so only bytes can be compared: boundary moves {weight}. "
+            f"No object was found in {images}, so only bytes can be compared: int8 moves {weight}. "
             f"Try images of what the model knows ({labels})."
         )
     iou = f"mean mask IoU {share(row['iou_mean'])}"
     if is_good(row):
         apart = max(row["box_difference"], row["score_difference"])
         same = "equal boxes and scores" if apart == 0 else f"boxes and scores within {gap(apart)}"
-        return f"In {images}, boundary answers as float32 does: {objects}, {same}, {iou}. It moves {weight}."
+        return f"In {images}, int8 answers as float32 does: {objects}, {same}, {iou}. It moves {weight}."
     return (
-        f"In {images}, boundary differs from float32: {row['lost']} of {objects} lost, {row['extra']} extra, {iou}. "
+        f"In {images}, int8 differs from float32: {row['lost']} of {objects} lost, {row['extra']} extra, {iou}. "
         f"Look at them below before you deploy it. It moves {weight}."
     )
 
 
 def _verdict(figures: Figures) -> str:
-    known = figures["instances"] and is_good(figures["kinds"]["boundary"])
-    more, row = "", figures["kinds"].get("article")
+    known = figures["instances"] and is_good(figures["kinds"]["int8"])
+    more, row = "", figures["kinds"].get("int8-cast")
     if row is None:
-        more = "There is no article recipe for this kind of model; float32 here is the model called directly."
+        more = "There is no int8-cast export of this kind of model; float32 here is the model called directly."
     elif figures["instances"]:
         more = (
-            f"The article's recipe moves {_saving(figures, 'article')}; it loses {row['lost']} of "
+            f"The recipe moves {_saving(figures, 'int8-cast')}; it loses {row['lost']} of "
             f"{_count(figures['instances'], 'object')}, adds {row['extra']}, has a mean mask IoU of "
             f"{share(row['iou_mean'])} and no code for {figures['saturated_share']:.1%} of the mask probabilities."
         )
@@ -123,7 +123,7 @@ def _summary(figures: Figures) -> str:
         _line("of float32's bytes", "1", ratios),
         *(_line(name, "", [form(row[key]) for row in kinds.values()]) for name, form, key in ROWS),
     ]
-    if "article" in kinds:
+    if "int8-cast" in kinds:
         saturated = NONE if figures["saturated_share"] is None else f"{figures['saturated_share']:.1%}"
         lines.append(_line("saturated<small>mask probabilities without a code</small>", "", [saturated, "0"]))
     pixels = [f"{row['pixels_gone'] + row['pixels_come']:,}" for row in kinds.values()]
@@ -194,7 +194,7 @@ def _facts(one: Figures) -> str:
     ]
     note = ""
     if one["saturated_share"] is not None:
-        note = f'<p class="note">No article code for {one["saturated_share"]:.1%} of the mask probabilities.</p>'
+        note = f'<p class="note">The int8-cast export has no code for {one["saturated_share"]:.1%} of the mask probabilities.</p>'
     return f'<div class="scroll">{_table(("float32", *kinds), lines, "facts")}</div>{note}'
 
 
@@ -206,9 +206,9 @@ def _method(figures: Figures) -> str:
     return (
         "<p>The reference is the float32 model, run by TensorFlow on the same pixels. Every export was written, loaded "
         "by the stand-in for TensorFlow Serving and asked over gRPC by the function's own client; bytes are those of "
-        f"its messages, in the default encoding.{'' if 'article' in figures['kinds'] else direct} An object counts as "
+        f"its messages, in the default encoding.{'' if 'int8-cast' in figures['kinds'] else direct} An object counts as "
         "found again where one of the same class overlaps its mask with an IoU of 0.5 or more; else it is lost, or "
-        "extra. A mask probability p has no code in the article's recipe, cast(p * 255, int8), where p * 255 is above "
+        "extra. A mask probability p has no code in the recipe, cast(p * 255, int8), where p * 255 is above "
         "127.</p>"
     )
 

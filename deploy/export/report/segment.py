@@ -32,8 +32,8 @@ from handler.options import Options
 DEADLINE_S = 600.0  # the first run of a large model on a processor is slow
 RECIPES: dict[str, Callable[[Source], signatures.Exported]] = {
     "float32": signatures.float32,
-    "article": signatures.article,
-    "boundary": signatures.boundary,
+    "int8-cast": signatures.int8_cast,
+    "int8": signatures.int8,
 }
 Array = NDArray[Any]
 
@@ -58,7 +58,7 @@ class Segmentation:
         return [msgspec.to_builtins(instance.mask) for instance in self.instances]
 
     def count_saturated(self) -> tuple[int, int]:
-        """Count mask probabilities without a code in the article's recipe (p * 255 above 127), and all of them."""
+        """Count mask probabilities without a code in the recipe (p * 255 above 127), and all of them."""
         return int((self.masks * np.float32(255) > 127).sum()), self.masks.size
 
 
@@ -131,7 +131,7 @@ def float32_contract(source: Source) -> ModelContract:
 
 def _detection_contract(source: Source) -> ModelContract:
     image, masks = ImageInput(dtype="uint8", padded=False), MaskOutput(dtype="float32", per_class=False)
-    return msgspec.structs.replace(signatures.boundary_contract(source), image=image, masks=masks)
+    return msgspec.structs.replace(signatures.int8_contract(source), image=image, masks=masks)
 
 
 def _detection_predict(source: Source) -> pipeline.Predict:

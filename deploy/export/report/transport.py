@@ -24,15 +24,15 @@ class Request:
     name: str
     kind: str
     image_hw: tuple[int, int] = (1024, 1024)
-    max_probability: float = 0.5  # up to here the article's codes are 0..127, a byte each
+    max_probability: float = 0.5  # up to here the recipe's codes are 0..127, a byte each
 
 
 REQUESTS = (
     Request("float32", "float32"),
-    Request("article", "article"),
-    Request("boundary", "boundary"),
-    Request("article, probabilities up to 1", "article", max_probability=1.0),
-    Request("boundary, 1024 x 576", "boundary", (576, 1024)),
+    Request("int8-cast", "int8-cast"),
+    Request("int8", "int8"),
+    Request("int8-cast, probabilities up to 1", "int8-cast", max_probability=1.0),
+    Request("int8, 1024 x 576", "int8", (576, 1024)),
 )
 ROWS, MASK_PX, CLASSES = 100, 28, 81  # of Matterport's model for COCO
 NEGATIVE_EXTRA = 9  # bytes that a negative code takes more than another, as a varint
@@ -99,9 +99,9 @@ def describe_transport(measured: Mapping[str, Transport]) -> str:
         ratio = f"1/{float32 / one.total_bytes:.1f}".removesuffix("/1.0")
         cells.append([name, *(f"{count:,}" for count in counts), ratio])
     head = f"1024 x 1024, {ROWS} detections, {CLASSES} classes"
-    extra_bytes = measured["article, probabilities up to 1"].down_bytes - measured["article"].down_bytes
+    extra_bytes = measured["int8-cast, probabilities up to 1"].down_bytes - measured["int8-cast"].down_bytes
     return (
         f"{table([head, 'bytes up', 'bytes down', 'total', ''], cells)}\n"
-        f"of the article's codes above 127, {extra_bytes // NEGATIVE_EXTRA:,} wrapped on this processor, at ten bytes "
+        f"of the recipe's codes above 127, {extra_bytes // NEGATIVE_EXTRA:,} wrapped on this processor, at ten bytes "
         "each; the others saturated, at one"
     )

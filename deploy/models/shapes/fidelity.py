@@ -35,7 +35,7 @@ def segment_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[s
     """
     segment = in_tensorflow(source)
     found = {"float32": [segment(encode_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
-    for kind in ("article", "boundary"):
+    for kind in ("int8-cast", "int8"):
         write.write(RECIPES[kind](source), work / kind)
         for encoding, tensor_content in ENCODINGS.items():
             name = f"{kind}, {encoding}"
@@ -65,7 +65,7 @@ def figures_of(found: Mapping[str, Sequence[Segmentation]], scenes: dataset.Data
     for name, row in against_float32(found).items():
         change = precision[name] - precision["float32"]
         rows[name] = {**asdict(row), "mask_ap": precision[name], "mask_ap_difference": change}
-        if name.startswith("article"):
+        if name.startswith("int8-cast"):
             rows[name]["saturated_share"] = saturated
     return rows
 

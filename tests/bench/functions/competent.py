@@ -1,6 +1,6 @@
 """A careful engineer's way to the same answer with well-known libraries: TensorFlow's messages, OpenCV, pycocotools.
 
-The same model with the int8 boundary, the same bytes; shares nothing with the function.
+The same model exported as int8, the same bytes; shares nothing with the function.
 """
 
 import json

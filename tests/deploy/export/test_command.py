@@ -231,8 +231,8 @@ def test_more_inputs_than_the_image(tmp_path, capsys):
 
 
 def test_an_int8_export_is_no_source(tmp_path, capsys):
-    assert export.main(["article", "--output", str(tmp_path / "article")]) == 0
-    line = refused(tmp_path / "article" / "1", tmp_path, capsys)
+    assert export.main(["int8-cast", "--output", str(tmp_path / "int8-cast")]) == 0
+    line = refused(tmp_path / "int8-cast" / "1", tmp_path, capsys)
     assert "input_image must be float32 of rank 4, got int8" in line
     assert "export from float32" in line
 
@@ -244,9 +244,9 @@ def test_matterports_options_for_another_model(tmp_path, capsys):
     )
 
 
-def test_the_articles_recipe_for_another_model(tmp_path, capsys):
+def test_naive_casts_of_another_model(tmp_path, capsys):
     save(tmp_path / "source", DETECTION)
-    assert main(["article", "--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "out")]) == 1
+    assert main(["int8-cast", "--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "out")]) == 1
     assert "this recipe is for Matterport models, got one of object-detection" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -272,7 +272,7 @@ def test_labels_of_the_wrong_count(tmp_path):
 )
 def test_options_that_do_not_go_together(capsys, options, message):
     with pytest.raises(SystemExit) as ended:
-        main(["boundary", "--output", "out", *options])
+        main(["int8", "--output", "out", *options])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -36,8 +36,8 @@ def figures(source, tmp_path_factory):
 
 
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
-def test_the_boundary_gives_the_masks_of_float32(figures, encoding):
-    row = figures[f"boundary, {encoding}"]
+def test_int8_gives_the_masks_of_float32(figures, encoding):
+    row = figures[f"int8, {encoding}"]
     assert row.instances > 200
     assert (row.lost, row.extra) == (0, 0)
     assert row.iou_mean >= 0.999
@@ -47,14 +47,14 @@ def test_the_boundary_gives_the_masks_of_float32(figures, encoding):
 
 
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
-def test_article_masks_are_recovered(figures, encoding):
-    row = figures[f"article, {encoding}"]
+def test_naive_casts_are_recovered(figures, encoding):
+    row = figures[f"int8-cast, {encoding}"]
     assert row.iou_mean >= 0.97
     assert row.lost <= 0.05 * row.instances
 
 
-def test_boundary_inputs_and_contract(source, tmp_path):
-    folder = write.write(signatures.boundary(source), tmp_path)
+def test_int8_inputs_and_contract(source, tmp_path):
+    folder = write.write(signatures.int8(source), tmp_path)
     assert folder == tmp_path / "1"
     loaded = tf.saved_model.load(str(folder))
     query = tf.constant([1, 2, 3], tf.int8)
@@ -74,14 +74,14 @@ def test_a_contract_names_its_signature(source):
     """So that a server with another contract refuses, even if version, types and shapes are the same."""
 
     def own(source):
-        (name,) = set(signatures.boundary(source).functions) - {"serving_default", "segment_contract"}
+        (name,) = set(signatures.int8(source).functions) - {"serving_default", "segment_contract"}
         return name
 
     other = dataclasses.replace(source, labels={1: "ring"})
     assert own(source) == own(source) != own(other)
 
 
-def test_boundary_rows_equal_the_source_run_in_keras(source):
+def test_int8_rows_equal_the_source_run_in_keras(source):
     """The oracle is Keras itself, on inputs made by numpy."""
     image = dataset.draw(dataset.HELD_OUT_SEED + 5, 1).images[0][:150, :170]
     molded, frame = mold.mold(Photo.of(Image.fromarray(image)), bundled.SETTINGS.resize, padded=True)
@@ -91,8 +91,8 @@ def test_boundary_rows_equal_the_source_run_in_keras(source):
         "input_anchors": mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors),
     }
     expected = {name: tensor.numpy() for name, tensor in source.graph.call(inputs).items()}
-    codes = quantize.quantize_image(image, signatures.boundary_contract(source).image)[None]
-    got = signatures.boundary(source).functions["serving_default"](tf.constant(codes))
+    codes = quantize.quantize_image(image, signatures.int8_contract(source).image)[None]
+    got = signatures.int8(source).functions["serving_default"](tf.constant(codes))
     rows = expected["mrcnn_detection"]
     assert (rows[0, :, 4] > 0).any()
     np.testing.assert_allclose(got["mrcnn_detection"], rows, atol=1e-5)
@@ -111,7 +111,7 @@ def test_versions_are_added_and_never_touched(source, tmp_path):
 
 
 def test_a_failed_export_leaves_nothing(source, tmp_path):
-    exported = signatures.boundary(source)
+    exported = signatures.int8(source)
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
     def broken(input_image):
@@ -182,7 +182,7 @@ def run(*arguments):
 )
 def test_settings_that_do_not_fit_the_model_are_named(tmp_path, options, message):
     own = ("--builder", bundled.BUILDER, "--weights", bundled.WEIGHTS)
-    failed = run("boundary", "--output", tmp_path / "out", *own, *options)
+    failed = run("int8", "--output", tmp_path / "out", *own, *options)
     assert failed.returncode == 1
     last = failed.stderr.strip().splitlines()[-1]
     assert last.startswith("export: ")

@@ -28,7 +28,7 @@ from tests.support.readers import coco_decode, float32_decode
 
 ROOT = Path(__file__).parents[3]
 OWN = ["--resize-mode=pad64", "--min-dim=0", "--anchor-scales", "12", "24", "48", "96", "192"]
-RECIPES = ["boundary", "article"]
+RECIPES = ["int8", "int8-cast"]
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_every_route_answers_through_the_function(folder, tmp_path, monkeypatch,
         found = answer.json["instances"]
         contract = http.get("/model").json["contract"]
     labels = [bundled.SETTINGS.labels[int(row[4]) - 1] for row in rows]
-    if recipe == "article":  # its image is not the same, so neither are its scores
-        assert contract["masks"]["article"]
+    if recipe == "int8-cast":  # its image is not the same, so neither are its scores
+        assert contract["masks"]["int8-cast"]
         assert {one["label"] for one in found} == set(labels)
         return
     assert contract["labels"] == {"1": "circle", "2": "square", "3": "triangle"}
@@ -139,7 +139,7 @@ def test_detection_models_give_the_masks_worked_by_hand(request, dialect, count_
     else:
         savedmodels.save_model_garden(tmp_path / "source", found, count, (0.75, 1.5), dynamic)
     options = ["--saved-model", str(tmp_path / "source"), "--max-dim=512", "--output", str(tmp_path / "shapes")]
-    assert main(["boundary", *options]) == 0
+    assert main(["int8", *options]) == 0
     with function(tmp_path / "shapes", monkeypatch) as http:
         body = png(np.full((*size_hw, 3), 255, np.uint8))
         answer = http.post("/", data=body)
@@ -192,7 +192,7 @@ def recorder():
     return keras.Model([image, meta, anchors], {"mrcnn_detection": rows, "mrcnn_mask": masks, "told": told})
 
 
-@pytest.mark.parametrize("kind", ["boundary", "float32"])
+@pytest.mark.parametrize("kind", ["int8", "float32"])
 def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
     mean, ratios, scales, strides = (10.0, 20.0, 30.0), (0.25, 1.0, 2.0, 4.0), (16.0, 48.0), (8, 32)
     recorder().save_weights(tmp_path / "none.weights.h5")
@@ -204,7 +204,7 @@ def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
     frame = mold.resize_rule((96, 128), Resize(mode="square", min_dim=0, max_dim=128))
     spec = AnchorInput(scales=scales, ratios=ratios, strides=strides)
     anchors, meta = mold.anchors((128, 128), spec), mold.meta(frame, 6)
-    if kind == "boundary":
+    if kind == "int8":
         contract = ModelContract.from_json(
             loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
         )
@@ -227,7 +227,7 @@ def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
 def record(loaded, kind, frame, meta, anchors):
     """Return the numbers that the recorder tells of a black image of 96 x 128."""
     serve = loaded.signatures["serving_default"]
-    if kind == "boundary":
+    if kind == "int8":
         rows = serve(input_image=tf.fill([1, 96, 128, 3], tf.constant(-128, tf.int8)))["mrcnn_detection"]
     else:
         image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.float32((10, 20, 30))

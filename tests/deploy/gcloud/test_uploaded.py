@@ -31,8 +31,8 @@ from tests.support.front_door import FrontDoor, MetadataServer, front_door, meta
 
 @pytest.fixture
 def base(tmp_path):
-    exports.ensure(ROOT / "build", tmp_path / "logs", ("boundary",))
-    return exports.base_path(ROOT / "build", "boundary")
+    exports.ensure(ROOT / "build", tmp_path / "logs", ("int8",))
+    return exports.base_path(ROOT / "build", "int8")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from handler.backend.client import ModelClient
 from handler.backend.wire import Expected, ModelSpec
 from handler.config import Config
 from handler.model.contract import ModelContract
-from tests.support.backend import BOUNDARY, Backend, serve
+from tests.support.backend import INT8, Backend, serve
 
 WANT = (Expected("mrcnn_mask", "int8", (1, None, None, None)),)
 IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
@@ -40,13 +40,13 @@ def predict(client):
 
 
 def relabelled(label):
-    return BOUNDARY.to_json().replace("circle", label)
+    return INT8.to_json().replace("circle", label)
 
 
 def test_the_contract_is_read_once(client, backend):
     for _ in range(3):
         contract, answer = predict(client)
-    assert contract == BOUNDARY
+    assert contract == INT8
     assert answer.version == 1
     assert backend.calls == ["segment_contract"] + ["serving_default"] * 3
     assert list(backend.request.output_filter) == ["mrcnn_mask"]
@@ -109,7 +109,7 @@ def test_no_contract_is_derived_from_a_model_that_states_one():
         for _ in range(4):
             client = connect(f"ipv4:{first},{second}")
             served = client.served()
-            assert (served.version, served.contract == BOUNDARY) in {(1, False), (2, True)}
+            assert (served.version, served.contract == INT8) in {(1, False), (2, True)}
             client.close()
 
 
@@ -204,7 +204,7 @@ def test_a_model_without_a_contract_is_recognised(client, backend):
     assert contract.meta.num_classes == 81
     assert contract.anchors.strides == (4, 8, 16, 32, 64)
     assert (contract.image.dtype, contract.image.mean, contract.image.padded) == ("int8", (123.7, 116.8, 103.9), True)
-    assert (contract.masks.article, contract.masks.per_class, contract.masks.scale) == (True, True, 1 / 255)
+    assert (contract.masks.naive_cast, contract.masks.per_class, contract.masks.scale) == (True, True, 1 / 255)
     assert contract.resize.max_dim == 1024
 
 
@@ -212,7 +212,7 @@ def test_a_float_model_is_recognised(client, backend):
     floats = matterport(protos.DT_FLOAT, protos.DT_FLOAT)
     backend.contract, backend.signatures = None, {"serving_default": floats}
     contract = client.served().contract
-    assert (contract.image.dtype, contract.masks.dtype, contract.masks.article) == ("float32", "float32", False)
+    assert (contract.image.dtype, contract.masks.dtype, contract.masks.naive_cast) == ("float32", "float32", False)
 
 
 def test_a_stranger_is_named(client, backend):

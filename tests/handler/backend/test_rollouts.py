@@ -25,8 +25,8 @@ from tests.http.conftest import running
 from tests.support.replicas import Replica
 
 BUILD = Path(__file__).parents[3] / "build"
-KINDS = ("float32", "article", "boundary")
-PAIRS = [("article", "boundary"), ("float32", "boundary"), ("article", "float32")]
+KINDS = ("float32", "int8-cast", "int8")
+PAIRS = [("int8-cast", "int8"), ("float32", "int8"), ("int8-cast", "float32")]
 TRIALS = int(os.environ.get("ROLLOUT_TRIALS", "1"))
 CLIENTS = (1, 4) if TRIALS > 1 else (4,)
 LOAD_S = 4.0  # of answers in each state of a rollout
@@ -44,7 +44,7 @@ def standing(tmp_path_factory, photo):
     folder = tmp_path_factory.mktemp("standing")
     with ExitStack() as stop:
         replicas = {}
-        for kind, version in [*((kind, 1) for kind in KINDS), ("boundary", 2), ("float32", 2)]:
+        for kind, version in [*((kind, 1) for kind in KINDS), ("int8", 2), ("float32", 2)]:
             replicas[kind, version] = replica(folder / f"{kind}-{version}", {version: kind})
             stop.callback(replicas[kind, version].kill)
         for one in replicas.values():
@@ -184,9 +184,9 @@ def roll(replicas, folder, step, versions, label=None):
 @pytest.mark.parametrize(
     ("states", "labels"),
     [
-        pytest.param([{1: "article"}, {2: "boundary"}, {1: "article"}], [None] * 3, id="upgrade-and-roll-back"),
-        pytest.param([{1: "float32"}, {1: "boundary"}], [None] * 2, id="restarted-with-another-kind"),
-        pytest.param([{1: "article", 2: "boundary"}] * 2, [1, 2], id="label-moved"),
+        pytest.param([{1: "int8-cast"}, {2: "int8"}, {1: "int8-cast"}], [None] * 3, id="upgrade-and-roll-back"),
+        pytest.param([{1: "float32"}, {1: "int8"}], [None] * 2, id="restarted-with-another-kind"),
+        pytest.param([{1: "int8-cast", 2: "int8"}] * 2, [1, 2], id="label-moved"),
     ],
 )
 def test_replicas_are_replaced(states, labels, clients, alone, tmp_path):

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from handler.errors import ContractViolation
 from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
-from tests.support.backend import BOUNDARY
+from tests.support.backend import INT8
 
-ARTICLE = ModelContract(
+INT8_CAST = ModelContract(
     image=ImageInput(dtype="int8", mean=(123.7, 116.8, 103.9), padded=True),
-    masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, article=True),
+    masks=MaskOutput(dtype="int8", scale=1 / 255, per_class=True, naive_cast=True),
     resize=Resize(mode="square", min_dim=800, max_dim=1024),
     source="signature",
     meta=MetaInput(num_classes=81),
@@ -18,7 +18,7 @@ ARTICLE = ModelContract(
 )
 
 
-@pytest.mark.parametrize("contract", [BOUNDARY, ARTICLE])
+@pytest.mark.parametrize("contract", [INT8, INT8_CAST])
 def test_json_round_trip(contract):
     assert ModelContract.from_json(contract.to_json()) == contract
     assert ModelContract.from_json(contract.to_json().encode()) == contract
@@ -28,8 +28,8 @@ def test_json_round_trip(contract):
 def test_any_labels_scale_and_source_survive(labels, scale, source):
     contract = ModelContract(
         image=ImageInput(dtype="int8", scale=scale, padded=True),
-        masks=BOUNDARY.masks,
-        resize=BOUNDARY.resize,
+        masks=INT8.masks,
+        resize=INT8.resize,
         labels=labels,
         source=source,
     )
@@ -54,7 +54,7 @@ def test_any_labels_scale_and_source_survive(labels, scale, source):
 )
 def test_what_does_not_hold_is_refused(old, new, message):
     with pytest.raises(ContractViolation, match=re.escape(message)):
-        ModelContract.from_json(BOUNDARY.to_json().replace(old, new, 1))
+        ModelContract.from_json(INT8.to_json().replace(old, new, 1))
 
 
 @given(st.binary(max_size=40))
@@ -66,5 +66,5 @@ def test_any_bytes_are_refused(data):
 def test_a_float_image_has_no_codes():
     with pytest.raises(ContractViolation, match="float32 image must have scale 1"):
         ImageInput(dtype="float32", scale=2, padded=True)
-    with pytest.raises(ContractViolation, match=r"masks.article needs dtype int8"):
-        MaskOutput(dtype="float32", per_class=True, article=True)
+    with pytest.raises(ContractViolation, match=r"masks.naive_cast needs dtype int8"):
+        MaskOutput(dtype="float32", per_class=True, naive_cast=True)

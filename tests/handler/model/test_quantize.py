@@ -12,11 +12,11 @@ from handler.model.quantize import (
     dequantize_masks,
     quantize,
     quantize_image,
-    recover_article,
+    recover_naive_cast,
 )
 
-BOUNDARY = ImageInput(dtype="int8", scale=1, zero_point=-128, mean=None, padded=False)
-ARTICLE = ImageInput(dtype="int8", scale=1, zero_point=0, mean=(123.7, 116.8, 103.9), padded=True)
+INT8 = ImageInput(dtype="int8", scale=1, zero_point=-128, mean=None, padded=False)
+INT8_CAST = ImageInput(dtype="int8", scale=1, zero_point=0, mean=(123.7, 116.8, 103.9), padded=True)
 CODES = hnp.arrays(np.int8, hnp.array_shapes(max_dims=4, max_side=8))
 SCALES = st.floats(1e-4, 1e3)
 
@@ -37,17 +37,17 @@ def test_quantize_rounds_half_to_even():
     assert quantize(np.array([0.5, 1.5, 2.5, -0.5]), 1, 0).tolist() == [0, 2, 2, 0]
 
 
-def test_the_boundary_is_lossless():
+def test_int8_is_lossless():
     image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    codes = quantize_image(image, BOUNDARY)
+    codes = quantize_image(image, INT8)
     assert codes.dtype == np.int8
     assert np.array_equal(codes.astype(int), image.astype(int) - 128)
-    assert np.array_equal(dequantize_image(codes, BOUNDARY), image)
+    assert np.array_equal(dequantize_image(codes, INT8), image)
 
 
-def test_an_article_image_saturates_instead_of_wrapping():
+def test_an_int8_cast_image_saturates_instead_of_wrapping():
     image = np.array([[[0, 0, 0], [255, 255, 255], [124, 117, 104]]], np.uint8)
-    codes = quantize_image(image, ARTICLE)
+    codes = quantize_image(image, INT8_CAST)
     assert codes.tolist() == [[[-124, -117, -104], [127, 127, 127], [0, 0, 0]]]
 
 
@@ -65,22 +65,22 @@ def test_float_and_uint8_images():
     assert quantize_image(image, ImageInput(dtype="uint8", padded=False)) is image
 
 
-def test_article_masks_are_recovered_from_both_ways_the_cast_breaks():
+def test_naive_casts_are_recovered_from_both_ways_they_break():
     probability = np.array([0.0, 0.25, 0.49, 0.6, 0.9, 1.0])
     wrapped = (probability * 255).astype(int).astype(np.uint8).view(np.int8)
     saturated = np.minimum((probability * 255).astype(int), 127).astype(np.int8)
-    assert np.abs(recover_article(wrapped) - probability).max() < 1 / 255
-    assert recover_article(saturated).tolist()[3:] == [0.75] * 3
-    assert np.abs(recover_article(saturated) - probability)[:3].max() < 1 / 255
+    assert np.abs(recover_naive_cast(wrapped) - probability).max() < 1 / 255
+    assert recover_naive_cast(saturated).tolist()[3:] == [0.75] * 3
+    assert np.abs(recover_naive_cast(saturated) - probability)[:3].max() < 1 / 255
 
 
 def test_masks_follow_the_contract():
     codes = np.array([-1, 0, 64, 127], np.int8)
-    boundary = MaskOutput(dtype="int8", scale=1 / 127, per_class=False)
-    article = MaskOutput(dtype="int8", scale=1 / 255, per_class=True, article=True)
+    int8 = MaskOutput(dtype="int8", scale=1 / 127, per_class=False)
+    int8_cast = MaskOutput(dtype="int8", scale=1 / 255, per_class=True, naive_cast=True)
     floats = MaskOutput(dtype="float32", per_class=True)
-    np.testing.assert_allclose(dequantize_masks(codes, boundary), codes / 127, rtol=1e-6)
-    np.testing.assert_allclose(dequantize_masks(codes, article), [1, 0, 64 / 255, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(dequantize_masks(codes, int8), codes / 127, rtol=1e-6)
+    np.testing.assert_allclose(dequantize_masks(codes, int8_cast), [1, 0, 64 / 255, 0.75], rtol=1e-6)
     assert np.array_equal(dequantize_masks(np.float32([0.5]), floats), np.float32([0.5]))
     with pytest.raises(ContractViolation, match="mrcnn_mask must be finite"):
         dequantize_masks(np.float32([np.nan]), floats)

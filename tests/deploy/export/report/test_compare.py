@@ -67,12 +67,12 @@ def test_bytes_of_a_request_for_coco(tmp_path):
     masks, rows = 100 * 28 * 28, 100 * 6 * 4
     tensors = {
         "float32": (4 * pixels + anchors + meta, 4 * 81 * masks + rows),
-        "article": (pixels + anchors + meta, 81 * masks + rows),
-        "boundary": (pixels, masks + rows),
-        "boundary, 1024 x 576": (1024 * 576 * 3, masks + rows),
+        "int8-cast": (pixels + anchors + meta, 81 * masks + rows),
+        "int8": (pixels, masks + rows),
+        "int8, 1024 x 576": (1024 * 576 * 3, masks + rows),
     }
     for name, (up, down) in tensors.items():
         assert 0 <= measured[name].up_bytes - up < 350
         assert 0 <= measured[name].down_bytes - down < 250
         assert measured[name].detections == 100
-    assert measured["article, probabilities up to 1"].down_bytes >= measured["article"].down_bytes
+    assert measured["int8-cast, probabilities up to 1"].down_bytes >= measured["int8-cast"].down_bytes

@@ -102,17 +102,17 @@ def test_the_reference_is_keras(source, photos, figures, name):
     assert 0 < by_hand < 1
 
 
-def test_the_boundary_answers_as_float32(figures):
-    row = figures["kinds"]["boundary"]
+def test_int8_answers_as_float32(figures):
+    row = figures["kinds"]["int8"]
     assert row["instances"] == figures["instances"] >= 30
     assert row["lost"] == row["extra"] == row["class_changes"] == 0
     assert row["iou_mean"] >= 0.999
     assert row["box_difference"] <= 1e-5
     assert row["score_difference"] <= 1e-5
-    assert figures["verdict"].startswith("In 5 images, boundary answers as float32 does")
-    article = figures["kinds"]["article"]
-    assert 0.9 < article["iou_mean"] < row["iou_mean"]
-    assert article["pixels_gone"] + article["pixels_come"] > row["pixels_gone"] + row["pixels_come"]
+    assert figures["verdict"].startswith("In 5 images, int8 answers as float32 does")
+    int8_cast = figures["kinds"]["int8-cast"]
+    assert 0.9 < int8_cast["iou_mean"] < row["iou_mean"]
+    assert int8_cast["pixels_gone"] + int8_cast["pixels_come"] > row["pixels_gone"] + row["pixels_come"]
 
 
 def test_totals_are_those_of_the_images(figures):
@@ -134,16 +134,16 @@ def test_bytes_are_those_of_the_tensors(figures):
     sent = by_name(figures)["coins.png"]["bytes"]
     anchors = 16 * 3 * sum(-(-320 // stride) * -(-384 // stride) for stride in (4, 8, 16, 32, 64))
     meta = 4 * (12 + 4)
-    assert 0 <= sent["boundary"]["up"] - 303 * 384 * 3 < 150
-    assert 0 <= sent["article"]["up"] - (320 * 384 * 3 + anchors + meta) < 350
+    assert 0 <= sent["int8"]["up"] - 303 * 384 * 3 < 150
+    assert 0 <= sent["int8-cast"]["up"] - (320 * 384 * 3 + anchors + meta) < 350
     assert 0 <= sent["float32"]["up"] - (320 * 384 * 3 * 4 + anchors + meta) < 350
-    assert sent["boundary"]["down"] < sent["article"]["down"] < sent["float32"]["down"]
+    assert sent["int8"]["down"] < sent["int8-cast"]["down"] < sent["float32"]["down"]
 
 
 def test_an_image_without_objects_has_no_differences(figures):
     one = by_name(figures)["nothing.png"]
     assert (one["instances"], one["saturated_share"]) == (0, None)
-    row = one["kinds"]["boundary"]
+    row = one["kinds"]["int8"]
     assert (row["lost"], row["extra"], row["iou_mean"], row["pixels_gone"], row["pixels_come"]) == (0, 0, None, 0, 0)
 
 
@@ -177,7 +177,7 @@ def test_file_names_are_text_and_nothing_is_shown_as_nothing(text):
     assert "b" not in set(reader.tags) or "<b>.png" not in text
     assert "&lt;b&gt;.png" in text
     assert "broken &amp; gone.jpg" in text
-    assert "<b>.png: what boundary sees" in [alt for alt, _ in reader.images]
+    assert "<b>.png: what int8 sees" in [alt for alt, _ in reader.images]
     assert '<span class="same">0 pixels differ</span>' in text
     assert "no objects" in text
 
@@ -225,16 +225,16 @@ def two_photos(tmp_path):
     return folder
 
 
-def test_other_dialects_have_no_article(two_photos, tmp_path):
+def test_other_dialects_have_no_int8_cast(two_photos, tmp_path):
     output = write_report(detector(2), two_photos, tmp_path / "report.html")
     figures, text = json.loads(output.with_suffix(".json").read_text()), output.read_text()
-    assert list(figures["kinds"]) == ["boundary"]
+    assert list(figures["kinds"]) == ["int8"]
     assert figures["instances"] == 4
     assert figures["saturated_share"] is None
-    assert figures["kinds"]["boundary"]["lost"] == figures["kinds"]["boundary"]["extra"] == 0
+    assert figures["kinds"]["int8"]["lost"] == figures["kinds"]["int8"]["extra"] == 0
     assert figures["images"][0]["bytes"]["float32"]["up"] == pytest.approx(90 * 60 * 3, abs=150)
     assert text.count("<img loading") == 2 * 3
-    assert "There is no article recipe for this kind of model" in text
+    assert "There is no int8-cast export of this kind of model" in text
     assert "rectangles &lt;i&gt;" in text
     assert "<u>" not in text
 

@@ -1,4 +1,4 @@
-"""The article's way, and Matterport's around it: a Python number for each value, masks as large as the image.
+"""The recipe's way, and Matterport's around it: a Python number for each value, masks as large as the image.
 
 Written from the article and from the formulas of mrcnn/model.py and mrcnn/utils.py; shares nothing with the function.
 """
