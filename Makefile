@@ -50,7 +50,7 @@ evaluate: setup ## measure the bundled model on held-out scenes and on real coin
 	@$(RUN) deploy.models.shapes.evaluate $(ARGS)
 
 fidelity: setup ## measure what the int8 exports of the bundled model cost against float32
-	@$(RUN) deploy.export.report.fidelity $(ARGS)
+	@$(RUN) deploy.models.shapes.fidelity $(ARGS)
 
 lock: setup ## work out requirements.lock from the requirements; ARGS=--upgrade for newer versions
 	@.venv/bin/uv pip compile --universal --python-version=3.11 --generate-hashes --exclude-newer=P3D --output-file=requirements.lock requirements.txt deploy/requirements.in tests/requirements.in --quiet $(ARGS)

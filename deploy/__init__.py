@@ -1,4 +1,13 @@
-"""Everything around the function: the model, its export, the stand-in for the server and the commands."""
+"""Everything around the function. A package may import handler, and those below it in this list.
+
+local         the commands behind ``make``: demo, serve, setup
+bundle        the function's source without TensorFlow; like container, gcloud, kubernetes and capacity, which do not
+              import each other
+models        the bundled model: training, weights, evaluation, export
+export        any model -> SavedModels with int8 inputs and outputs, and a report on them
+model_server  the stand-in for TensorFlow Serving
+tools         what the commands share
+"""
 
 import os
 

@@ -1,8 +1,10 @@
-"""The function as a small folder of source: what a cloud builds from, without the two gigabytes of TensorFlow.
+"""The function as a small folder of source, from which a cloud builds it without two gigabytes of TensorFlow.
+
+Imports nothing else of deploy.
 
 ========= ====================================================================================
-messages  the protobuf modules that the function imports, out of the installed packages
-pins      what has to be installed beside them, each package with its version
+messages  the protobuf modules that the function imports, from the installed packages
+pins      the packages to install beside them, with their versions
 __main__  the folder: ``make bundle``
 ========= ====================================================================================
 """

@@ -1,6 +1,4 @@
-"""The modules of protobuf messages that the function needs, and those that these need."""
-
-from __future__ import annotations
+"""The modules of protobuf messages that the function needs, with the modules that they import."""
 
 import ast
 import importlib.util
@@ -14,7 +12,7 @@ NEEDS = re.compile(r"^from (tensorflow[\w.]*) import (\w+_pb2)\b", re.MULTILINE)
 def needed() -> dict[Path, Path]:
     """Return the modules' files: path within a folder of source -> path where the package is installed.
 
-    Imports neither TensorFlow nor the modules. Raises ModuleNotFoundError where a package is not installed.
+    Imports neither TensorFlow nor the modules. Raises ModuleNotFoundError if a package is not installed.
     """
     files: dict[Path, Path] = {}
     pending = named(PROTOS.read_text(encoding="utf-8"))

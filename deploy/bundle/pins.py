@@ -1,6 +1,4 @@
-"""Packages with their versions: those that requirements.txt names, and those behind them."""
-
-from __future__ import annotations
+"""Packages with their versions: those that a requirements file names, and those that they need."""
 
 import importlib.metadata
 from importlib.util import cache_from_source
@@ -21,19 +19,19 @@ def direct() -> list[str]:
 
 
 def closure(pinned: list[str]) -> dict[str, str]:
-    """Return name -> version of everything that the pinned packages need on this platform, themselves included.
+    """Return name -> installed version of the pinned packages and of everything that they need on this platform.
 
-    As installed here. Raises PackageNotFoundError for a package that is not.
+    Raises PackageNotFoundError if a package is not installed.
     """
     versions: dict[str, str] = {}
     pending = [Requirement(line) for line in pinned]
     while pending:
-        wanted = pending.pop()
-        name = canonicalize_name(wanted.name)
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
         if name not in versions:
             versions[name] = importlib.metadata.version(name)
             needs = map(Requirement, importlib.metadata.requires(name) or [])
-            pending += [need for need in needs if _applies(need, wanted.extras)]
+            pending += [need for need in needs if _applies(need, requirement.extras)]
     return dict(sorted(versions.items()))
 
 
@@ -42,20 +40,20 @@ def _applies(need: Requirement, extras: set[str]) -> bool:
 
 
 def slim(id_tokens: bool = False) -> list[str]:
-    """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what is behind them.
+    """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what they need.
 
-    ``id_tokens``: with what fetches ID tokens.
+    ``id_tokens`` adds the package that fetches ID tokens.
     """
     kept = [line for line in direct() if canonicalize_name(Requirement(line).name) != MESSAGES_ONLY]
     if id_tokens:
         kept.append(f"{ID_TOKENS}=={importlib.metadata.version(Requirement(ID_TOKENS).name)}")
     names = {canonicalize_name(Requirement(line).name) for line in kept}
-    behind = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
-    return kept + behind
+    needed = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
+    return kept + needed
 
 
 def installed_bytes(pinned: list[str]) -> int:
-    """Return what the packages and all that they need take on disk, compiled modules included."""
+    """Return the bytes on disk of the packages and all that they need, with compiled modules."""
     return sum(_size(name) for name in closure(pinned))
 
 

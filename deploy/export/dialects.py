@@ -1,4 +1,4 @@
-"""What a graph speaks: Matterport's Mask R-CNN, TensorFlow's Object Detection API (and Hub), or the Model Garden.
+"""The dialect of a graph: Matterport's Mask R-CNN, TensorFlow's Object Detection API (and Hub), or the Model Garden.
 
 ================  =================================================================================================
 matterport        input_image float32 [b, H, W, 3], input_image_meta [b, 12 + classes], input_anchors [b, A, 4] ->
@@ -12,8 +12,6 @@ model-garden      the same, with boxes in pixels of the image as the graph resiz
 Sources: matterport/Mask_RCNN, mrcnn/model.py; tensorflow/models, research/object_detection/exporter_lib_v2.py and
 official/vision/serving/detection.py.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -36,26 +34,27 @@ RANKS = {
 }
 
 
-def recognise(graph: Graph, told: str | None) -> Dialect:
-    """Return the dialect of a graph by its outputs, ``told`` if that fits; its inputs have to fit, too.
+def recognise(graph: Graph, requested: str | None) -> Dialect:
+    """Return the dialect of a graph: ``requested``, or else the one that its outputs show.
 
-    Raises ExportError with what was seen where none fits, or more than one.
+    Raises ExportError, with inputs and outputs, if no dialect fits, if several do, or if the requested one does not.
     """
     fits: list[Dialect] = []
     if set(OUTPUTS) <= set(graph.outputs):
         fits.append("matterport")
     if set(DETECTION) <= set(graph.outputs):
         fits.append("model-garden" if IMAGE_INFO in graph.outputs else "object-detection")
-        if IMAGE_INFO in graph.outputs and told == "object-detection":
+        if IMAGE_INFO in graph.outputs and requested == "object-detection":
             fits.append("object-detection")
     if not fits:
-        wanted = f"{' and '.join(OUTPUTS)}, or {', '.join(DETECTION)}"
-        raise ExportError(f"the signature must have outputs {wanted}; got {graph.listing()} (another: --signature)")
-    if told is None and len(fits) > 1:
-        raise ExportError(f"the model speaks {' and '.join(fits)}: choose one with --dialect; it has {graph.listing()}")
-    if told is not None and told not in fits:
-        raise ExportError(f"--dialect {told} must be what the model speaks, got {graph.listing()}")
-    dialect: Dialect = next(fit for fit in fits if told in (None, fit))
+        expected = f"{' and '.join(OUTPUTS)}, or {', '.join(DETECTION)}"
+        raise ExportError(f"the signature must have outputs {expected}; got {graph.listing()} (another: --signature)")
+    if requested is None and len(fits) > 1:
+        both = " and ".join(fits)
+        raise ExportError(f"the model must have one dialect, got {both}: choose with --dialect; {graph.listing()}")
+    if requested is not None and requested not in fits:
+        raise ExportError(f"--dialect {requested} must fit the model, got {graph.listing()}")
+    dialect: Dialect = next(fit for fit in fits if requested in (None, fit))
     check = _check_matterport if dialect == "matterport" else _check_detection
     check(graph)
     return dialect
@@ -79,8 +78,8 @@ def _check_detection(graph: Graph) -> None:
     image = image_of(graph)
     sides = image.shape.as_list() if image.shape.rank == 4 else []
     if image.dtype not in (tf.uint8, tf.float32) or sides not in IMAGES:
-        wanted = "uint8 or float32 [1, any, any, 3]"
-        raise ExportError(f"the image input must be {wanted}, got {image.name} {describe(image)}")
+        expected = "uint8 or float32 [1, any, any, 3]"
+        raise ExportError(f"the image input must be {expected}, got {image.name} {describe(image)}")
     for name, rank in RANKS.items():
         spec = graph.outputs.get(name)
         if spec is not None and spec.shape.rank not in (rank, None):
@@ -101,8 +100,7 @@ def normalised_rows(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return rows float32 [1, N, 6] (y1, x1, y2, x2 in 0..1 of the image, class, score) and masks [1, N, h, w].
 
-    ``size_hw`` int32 [2]: of the image that was asked about. What is no detection, past the count or of class 0, comes
-    last, as rows of zeros.
+    ``size_hw`` int32 [2] is the size of the image. Rows past the count or of class 0 come last, as zeros.
     """
     boxes, classes, scores, masks = (tf.cast(outputs[name][:1], tf.float32) for name in DETECTION)
     if dialect == "model-garden":

@@ -1,10 +1,8 @@
-"""Matterport's frame inside the graph, so that neither padding, meta nor anchors cross the wire.
+"""Matterport's frame inside the graph: padding, meta and anchors then need not cross the wire.
 
-The counterpart of handler.model.mold, which does the same in NumPy for graphs that leave it to the client. A test holds
-the two equal. Geometry is computed in float64 and rounded to float32 once, as there.
+handler.model.mold does the same in NumPy for graphs that leave it to the client; a test holds the two equal. Geometry
+is computed in float64 and rounded to float32 once, as there.
 """
-
-from __future__ import annotations
 
 import tensorflow as tf
 
@@ -13,20 +11,20 @@ from handler.model.mold import PAD_MULTIPLE
 
 
 def frame_size(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:
-    """The frame int32 (2,) around a resized image of `size_hw` int32 (2,)."""
+    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2]."""
     if resize.mode == "square":
         return tf.constant([resize.max_dim, resize.max_dim])
     return (size_hw + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
 
 
 def window(size_hw: tf.Tensor, frame_hw: tf.Tensor) -> tf.Tensor:
-    """Where the image lies, centred in the frame: int32 (4,) top, left, bottom, right, exclusive."""
+    """Return the image's place, centred in the frame: int32 [4] top, left, bottom, right, exclusive."""
     corner = (frame_hw - size_hw) // 2
     return tf.concat([corner, corner + size_hw], 0)
 
 
 def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, mean: tuple[float, float, float]) -> tf.Tensor:
-    """Pixels float32 (1, h, w, 3) in 0..255, centred in a frame of zeros, minus the mean: float32 (1, H, W, 3)."""
+    """Centre pixels float32 [1, h, w, 3], 0..255, in a frame of zeros and subtract the mean: float32 [1, H, W, 3]."""
     size_hw = tf.shape(pixels)[1:3]
     before = (frame_hw - size_hw) // 2
     after = frame_hw - size_hw - before
@@ -35,13 +33,13 @@ def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, mean: tuple[float, float, float]
 
 
 def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """input_image_meta float32 (1, 12 + num_classes): id 0, sizes, window, scale 1, no active classes."""
+    """Return input_image_meta float32 [1, 12 + num_classes]: id 0, sizes, window, scale 1, no active classes."""
     sizes = tf.concat([[0], size_hw, [3], frame_hw, [3], window(size_hw, frame_hw), [1]], 0)
     return tf.concat([tf.cast(sizes, tf.float32), tf.zeros(num_classes)], 0)[None]
 
 
 def anchors(frame_hw: tf.Tensor, spec: AnchorInput) -> tf.Tensor:
-    """input_anchors float32 (1, A, 4), normalised, in the order level, y, x, ratio."""
+    """Return input_anchors float32 [1, A, 4], normalised, in the order level, y, x, ratio."""
     root = tf.sqrt(tf.constant(spec.ratios, tf.float64))
     levels = []
     for scale, stride in zip(spec.scales, spec.strides, strict=True):

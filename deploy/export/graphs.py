@@ -1,7 +1,5 @@
 """A model as a callable graph, read from a Keras builder and weights, or from a SavedModel of TensorFlow 1 or 2."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import warnings
@@ -31,8 +29,8 @@ class ExportError(Exception):
 class Graph:
     """A model: named inputs to named outputs, with the types and shapes that its signature declares.
 
-    ``owned`` is what has to be saved with a function that calls it: variables, or the loaded model. ``labels``: names
-    by class id, where the source has them.
+    ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
+    class id, if the model carries them.
     """
 
     inputs: Mapping[str, tf.TensorSpec]
@@ -43,23 +41,22 @@ class Graph:
     labels: Mapping[int, str] = field(default_factory=dict)
 
     def listing(self) -> str:
-        """Inputs and outputs as an error shows them."""
+        """Return inputs and outputs as an error shows them."""
         return f"inputs {_listing(self.inputs)} and outputs {_listing(self.outputs)}"
 
 
 def from_builder(builder: str, weights: Path) -> Graph:
-    """Build the Keras model of `package.module:function` and load its weights file.
+    """Build the Keras model of ``package.module:function`` and load its weights file.
 
-    Raises:
-        ExportError: no such builder or file, weights of another network.
+    Raises ExportError if there is no such builder or file, or if the weights are of another network.
     """
     module_name, _, function_name = builder.partition(":")
     try:
         build = getattr(importlib.import_module(module_name), function_name)
         inspect.signature(build).bind()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        wanted = "package.module:function that can be called without arguments"
-        raise ExportError(f"--builder must be {wanted}, got {builder}: {error}") from error
+        expected = "package.module:function that can be called without arguments"
+        raise ExportError(f"--builder must be {expected}, got {builder}: {error}") from error
     if not weights.is_file():
         raise ExportError(f"--weights must be a Keras weights file, got {weights}, which does not exist")
     model = build()  # what goes wrong inside is the builder's own, traceback and all
@@ -73,7 +70,10 @@ def from_builder(builder: str, weights: Path) -> Graph:
 
 
 def _load_weights(model: keras.Model, weights: Path) -> None:
-    """Load a file of Keras 3 (.weights.h5) or, by the names of layers, of Keras 2 (.h5). Raises what does not fit."""
+    """Load a file of Keras 3 (.weights.h5) or, by the names of layers, of Keras 2 (.h5).
+
+    Raises ValueError, OSError or UserWarning if the file does not fit.
+    """
     if weights.suffix not in (".h5", ".hdf5"):
         raise ValueError("it must be a file of weights, .weights.h5 or .h5")
     if weights.name.endswith(".weights.h5"):
@@ -91,7 +91,7 @@ def _load_weights(model: keras.Model, weights: Path) -> None:
 
 
 def from_keras(model: keras.Model, description: str) -> Graph:
-    """Return a Keras model as a graph; outputs that are no dict are called as the layers that give them."""
+    """Return a Keras model as a graph; outputs that are not a dict get the names of their layers."""
 
     def by_name(outputs: Any) -> Tensors:
         return outputs if isinstance(outputs, dict) else dict(zip(model.output_names, _listed(outputs), strict=True))
@@ -105,8 +105,8 @@ def from_keras(model: keras.Model, description: str) -> Graph:
         if not isinstance(tensor, keras.KerasTensor):
             kind = type(tensor).__name__
             raise ExportError(f"the model's outputs must be tensors by name, got a {kind} for {name!r}")
-    # TensorFlow's variables, not Keras's around them: those are saved as copies, and a SavedModel loaded by its graph,
-    # as TensorFlow Serving does, would restore the copies and never the variables that the functions read.
+    # ``owned`` takes TensorFlow's variables, not Keras's around them. Keras's are saved as copies: a server that loads
+    # the graph, as TensorFlow Serving does, restores the copies and never the variables that the functions read.
     return Graph(
         inputs={tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs},
         outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in outputs.items()},
@@ -121,7 +121,7 @@ def _listed(outputs: Any) -> list[Any]:
 
 
 def from_saved_model(folder: Path, signature: str) -> Graph:
-    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError where it is none or has no such signature."""
+    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError if it is not one or has no such signature."""
     meta_graph = _meta_graph(folder)
     if signature not in meta_graph.signature_def:
         seen = ", ".join(sorted(name for name in meta_graph.signature_def if not name.startswith("__"))) or "none"
@@ -153,8 +153,8 @@ def _meta_graph(folder: Path) -> Any:
     try:
         content = path.read_bytes()
     except OSError as error:
-        wanted = "a folder with a saved_model.pb (of one version: base_path/1)"
-        raise ExportError(f"--saved-model must be {wanted}, got {folder}: {error.strerror}") from error
+        expected = "a folder with a saved_model.pb (of one version: base_path/1)"
+        raise ExportError(f"--saved-model must be {expected}, got {folder}: {error.strerror}") from error
     message = saved_model_pb2.SavedModel()
     try:
         message.ParseFromString(content)
@@ -168,9 +168,9 @@ def _meta_graph(folder: Path) -> Any:
 
 
 def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
-    """Return a signature of a TensorFlow 1 model as a function, its variables made constants.
+    """Return a signature of a TensorFlow 1 model as a function, with its variables as constants.
 
-    Variables of TensorFlow 1 cannot be saved again from TensorFlow 2: they would be found uninitialised.
+    TensorFlow 2 cannot save variables of TensorFlow 1: they load uninitialised.
     """
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
@@ -179,19 +179,19 @@ def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
         frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
     kept = {node.name: node.op for node in frozen.node}
     if tables := sorted({op for op in kept.values() if "Table" in op}):
-        raise ExportError(f"a model of TensorFlow 1 must have no lookup tables, got {', '.join(tables)}: save it anew")
-    whole = v1.wrap_function(lambda: tf.graph_util.import_graph_def(frozen, name=""), [])
-    tensor = whole.graph.get_tensor_by_name
+        raise ExportError(f"a model of TensorFlow 1 must have no lookup tables, got {', '.join(tables)}")
+    wrapped = v1.wrap_function(lambda: tf.graph_util.import_graph_def(frozen, name=""), [])
+    tensor = wrapped.graph.get_tensor_by_name
     used = {name: info for name, info in definition.inputs.items() if info.name.partition(":")[0] in kept}
     feeds = {name: tensor(info.name) for name, info in used.items()}
-    function = whole.prune(
+    function = wrapped.prune(
         [feeds[name] for name in sorted(feeds)], {name: tensor(info.name) for name, info in definition.outputs.items()}
     )
     return lambda **tensors: function(*(tensors[name] for name in sorted(feeds)))
 
 
 def _own_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
-    """Return the labels of the contract that the model carries, if it does."""
+    """Return the labels of the model's contract, if it carries one."""
     if CONTRACT_SIGNATURE not in meta_graph.signature_def:
         return {}
     state = tf.saved_model.load(str(folder)).signatures[CONTRACT_SIGNATURE]
@@ -219,7 +219,7 @@ def _listing(specs: Mapping[str, tf.TensorSpec]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the line of an error that says why: a failed graph's first tells only that it failed."""
+    """Return the line of an error that says why; the first line of a failed graph says only that it failed."""
     lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
     if not lines:
         return type(error).__name__

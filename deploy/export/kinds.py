@@ -1,4 +1,4 @@
-"""What can be exported, from what: names alone, so that the command line is there without TensorFlow."""
+"""Kinds of export and dialects of models: names alone, for a command line without TensorFlow."""
 
 from typing import Literal, get_args
 
@@ -6,8 +6,8 @@ DEFAULT = "int8"
 KINDS = {
     DEFAULT: "Lossless int8 image up, each detection's int8 mask down, self-describing: the one to deploy.",
     "int8-cast": "The recipe's int8 casts, which lose what does not fit, for clients that run it; Matterport only.",
-    "float32": "No casts: the baseline to compare with; Matterport only.",
-    "report": "What each of them costs and saves on your own images, as one page to look at.",
+    "float32": "No casts: the baseline for comparisons; Matterport only.",
+    "report": "What each of them costs and saves on your own images, as a page to look at.",
 }
 Dialect = Literal["matterport", "object-detection", "model-garden"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)

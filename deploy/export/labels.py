@@ -1,6 +1,4 @@
-"""Names of classes from a file: a name a line, JSON of ids and names, or COCO's categories."""
-
-from __future__ import annotations
+"""Class names from a file: a name a line, JSON of ids and names, or COCO's categories."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +7,7 @@ from typing import Any
 
 
 def read_labels(path: Path) -> dict[int, str]:
-    """Return the names by class id, 1 and up. Raises ValueError with what was expected and what came.
+    """Return the names by class id, 1 and up. Raises ValueError if the file is something else.
 
     Text: class 1 in the first line; empty lines do not count. JSON: ``{"1": "person"}``, ``["person"]`` from class 1
     on, ``{"categories": [{"id": 1, "name": "person"}]}``, or that list alone.
@@ -32,28 +30,28 @@ def _from_lines(text: str) -> dict[int, str]:
 
 
 def _from_json(text: str, path: Path) -> dict[int, str]:
-    wanted = f"must be JSON of ids and names, or COCO categories, got {path}"
+    expected = f"must be JSON of ids and names, or COCO categories, got {path}"
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{wanted}: {error}") from error
+        raise ValueError(f"{expected}: {error}") from error
     if isinstance(value, dict) and "categories" in value:
         value = value["categories"]
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return dict(enumerate(value, start=1))
-    pairs: list[tuple[Any, Any]] = list(value.items()) if isinstance(value, Mapping) else _pairs(value, wanted)
+    pairs: list[tuple[Any, Any]] = list(value.items()) if isinstance(value, Mapping) else _pairs(value, expected)
     labels: dict[int, str] = {}
     for given, name in pairs:
         if not (isinstance(name, str) and str(given).isdigit()):
-            raise ValueError(f"{wanted}, in which {given!r} is {name!r}")
+            raise ValueError(f"{expected}, in which {given!r} is {name!r}")
         if int(given) in labels:
-            raise ValueError(f"{wanted}, in which class {given} comes twice")
+            raise ValueError(f"{expected}, in which class {given} comes twice")
         labels[int(given)] = name
     return labels
 
 
-def _pairs(value: list[Any], wanted: str) -> list[tuple[Any, Any]]:
+def _pairs(value: list[Any], expected: str) -> list[tuple[Any, Any]]:
     try:
         return [(category["id"], category["name"]) for category in value]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{wanted}, in which an entry has no id and name") from error
+        raise ValueError(f"{expected}, in which an entry has no id and name") from error

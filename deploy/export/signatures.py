@@ -1,10 +1,8 @@
 """Three ways to serve one source: float32 as it is, int8 by the recipe, int8 with repaired inputs and outputs.
 
-Bytes of one answer at 1024 x 1024, 100 rows, 28 x 28 masks, 81 classes: float32 25.4 MB, int8-cast 6.35 MB (up to ten
-times that where codes are negative and travel as varints), int8 78 kB.
+Bytes of one answer with 100 rows, 28 x 28 masks and 81 classes: float32 25.4 MB, int8-cast 6.35 MB, int8 78 kB. A
+negative code of the article is a varint of ten bytes.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -40,7 +38,7 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 class Exported(tf.Module):
     """The object that is saved: it owns what the functions of its signatures need.
 
-    ``trial``: inputs that it is run on before it takes its place; ``warm_up``: the signature that the server runs
+    ``trial``: inputs that the export runs on before it is put in place. ``warm_up``: the signature that the server runs
     them on before it answers, "" for none.
     """
 
@@ -53,15 +51,15 @@ class Exported(tf.Module):
 
 
 def float32(source: Source) -> Exported:
-    """The source unchanged: float32 image, meta and anchors up, float32 masks of every class down."""
+    """Serve the source unchanged: float32 image, meta and anchors up, float32 masks of every class down."""
     return _matterport(source, tf.float32, lambda masks: masks)
 
 
 def int8_cast(source: Source) -> Exported:
-    """The recipe: int8 image cast in the graph, masks `cast(p * 255, int8)` for every class.
+    """Serve by the recipe: int8 image cast in the graph, masks ``cast(p * 255, int8)`` for every class.
 
-    Lossy: what lies above 127/255 saturates or wraps (undefined in TensorFlow), and bright pixels have no code.
-    Kept for clients that already run it.
+    Lossy: mask values above 127/255 saturate or wrap (undefined in TensorFlow), and bright pixels have no code. It is
+    here for clients that already run it.
     """
     return _matterport(source, tf.int8, lambda masks: tf.cast(masks * 255, tf.int8))
 
@@ -88,17 +86,17 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
 
 
 def int8(source: Source) -> Exported:
-    """Repaired inputs and outputs: the resized image as lossless int8 up, each detection's own mask as int8 down.
+    """Serve by the repaired boundary: the image as lossless int8 up, each detection's own mask as int8 down.
 
-    input_image int8 (1, h, w, 3), pixel = code + 128; mrcnn_detection float32 (1, N, 6); mrcnn_mask int8
-    (1, N, mh, mw), p = code / 127. `segment_contract` tells all this as JSON.
+    input_image int8 [1, h, w, 3], pixel = code + 128; mrcnn_detection float32 [1, N, 6]; mrcnn_mask int8
+    [1, N, mh, mw], p = code / 127. ``segment_contract`` says all this as JSON.
 
-    The function calls a signature that is named after the contract, the same graph as `serving_default`. A replica with
-    another contract then refuses the request by name, even if version, types and shapes are the same.
+    The function calls a signature that is named after the contract, with the same graph as ``serving_default``. A
+    replica with another contract then refuses the request by name, even if version, types and shapes are the same.
     """
     stated = int8_contract(source)
     stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
-    text = stated.to_json()
+    contract_json = stated.to_json()
     answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
@@ -108,7 +106,7 @@ def int8(source: Source) -> Exported:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int8, CONTRACT_QUERY)])
     def contract(query: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), text)}
+        return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), contract_json)}
 
     functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
     return Exported(source, functions, trial.int8_inputs(source), warm_up=stated.signature)
@@ -119,7 +117,7 @@ def _fingerprint(stated: ModelContract) -> str:
 
 
 def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """For pixels int32 (1, h, w, 3), return rows float32 (1, N, 6) and each row's own mask (1, N, mh, mw)."""
+    """Return rows float32 [1, N, 6] and each row's own mask [1, N, mh, mw] for pixels int32 [1, h, w, 3]."""
     size_hw, settings = tf.shape(pixels)[1:3], source.settings
     frame_hw = frame.frame_size(size_hw, settings.resize)
     outputs = source.graph.call(
@@ -134,7 +132,7 @@ def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf
 
 
 def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same for the dialects that do everything but the resizing themselves."""
+    """Return the same for the other dialects, which do all but the resizing themselves."""
     image = dialects.image_of(source.graph)
     outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
     rows, masks = dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
@@ -142,7 +140,7 @@ def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.
 
 
 def int8_contract(source: Source) -> ModelContract:
-    """What the int8 export of a source says of itself."""
+    """Return the contract of a source's int8 export."""
     matterport = source.dialect == "matterport"
     resize = source.settings.resize
     return ModelContract(

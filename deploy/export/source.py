@@ -1,24 +1,21 @@
-"""What is exported: a graph, the dialect it speaks, and what it does not say of itself."""
-
-from __future__ import annotations
+"""What is exported: a graph, its dialect, and what the graph does not say of itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.export.dialects import recognise
-from deploy.export.graphs import ExportError, Graph, from_builder
+from deploy.export.graphs import ExportError, Graph
 from deploy.export.kinds import Dialect
-from deploy.models.shapes import bundled
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import MatterportSettings
 
 
 @dataclass(frozen=True)
 class Source:
-    """A graph, the dialect it speaks, and what it does not say of itself.
+    """A graph, its dialect, and what the graph does not say of itself.
 
-    ``settings`` are those of a Matterport model; of the others only their ``resize`` counts, which limits what the
-    client sends. ``labels``: names by class id, may be empty.
+    ``settings`` are those of a Matterport model. For other dialects only ``resize`` counts: it limits what the client
+    sends. ``labels``: names by class id, may be empty.
     """
 
     graph: Graph
@@ -39,26 +36,21 @@ class Source:
         raise ExportError("the number of classes must be in the shape of input_image_meta, got none: give --labels")
 
 
-def of_graph(graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], told: str | None = None) -> Source:
-    """Return the source that a graph is; ``labels`` where given, else the graph's own. ``told``: its dialect.
+def of_graph(
+    graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], dialect: str | None = None
+) -> Source:
+    """Return a graph as a source, with ``labels``, or else the graph's own.
 
-    Raises:
-        ExportError: it speaks no dialect, or not the one told, or the labels are not those of its classes.
+    The dialect is read from the graph's outputs if ``dialect`` is None. Raises ExportError if the graph is of no
+    dialect or of another one, or if the labels are not as many as its classes.
     """
-    dialect = recognise(graph, told)
-    source = Source(graph, dialect, settings, labels or graph.labels)
-    if dialect == "matterport":
-        wanted = set(range(1, source.num_classes))
-        if source.labels and set(source.labels) != wanted:
+    source = Source(graph, recognise(graph, dialect), settings, labels or graph.labels)
+    if source.dialect == "matterport":
+        expected = set(range(1, source.num_classes))
+        if source.labels and set(source.labels) != expected:
             ids = f"ids {min(source.labels)}..{max(source.labels)}"
             raise ExportError(
-                f"--labels must have {len(wanted)} names, one for each class of the model but the background, "
+                f"--labels must have {len(expected)} names, one for each class of the model but the background, "
                 f"got {len(source.labels)} with {ids}"
             )
     return source
-
-
-def the_bundled_model() -> Source:
-    """Return the model of circles, squares and triangles."""
-    labels = dict(enumerate(bundled.SETTINGS.labels, start=1))
-    return of_graph(from_builder(bundled.BUILDER, bundled.WEIGHTS), bundled.SETTINGS, labels)

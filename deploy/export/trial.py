@@ -1,6 +1,4 @@
-"""What a new export is run on before it takes its place: a picture at full size, as a client would send it."""
-
-from __future__ import annotations
+"""The inputs that a new export runs on before it is put in place: a picture of full size, as a client sends it."""
 
 from typing import Any
 
@@ -17,7 +15,7 @@ SQUARE_PX = 32
 
 
 def picture(source: Source) -> npt.NDArray[np.uint8]:
-    """Return an image uint8 [side, side, 3], as large as a client would send: grey squares on a slope."""
+    """Return an image uint8 [side, side, 3] of the largest size that a client sends: grey squares on a slope."""
     side = source.settings.resize.max_dim
     y, x = np.mgrid[:side, :side]
     grey = (y // SQUARE_PX + x // SQUARE_PX) % 2 * 96 + (x + y) * 128 // (2 * side)

@@ -1,6 +1,4 @@
-"""Signatures into a version folder that TensorFlow Serving loads, whole or not at all."""
-
-from __future__ import annotations
+"""Write signatures to a version folder that TensorFlow Serving loads, whole or not at all."""
 
 from pathlib import Path
 
@@ -10,32 +8,33 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from deploy.export.graphs import ExportError, reason
+from deploy.export.scratch import scratch_folder
 from deploy.export.signatures import SERVING, Exported, Inputs
-from deploy.export.workplace import workplace
 from handler.backend import wire
 from handler.model.detections import select
 from handler.options import Options
 
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-FURTHEST = 4.0  # no box that is a share of the image reaches further out
+MAX_EDGE = 4.0  # a box that is a share of the image never reaches further out
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
 
 
 def write(exported: Exported, base: Path) -> Path:
-    """Save as the next version under `base`, after reloading and running it; an existing version is never touched.
+    """Save as the next version under ``base``, after reloading and running it; never touch an existing version.
 
-    Raises:
-        ExportError: the folder cannot be written, or the reloaded model does not answer. Nothing is left behind.
+    Raises ExportError if the folder cannot be written, or if the reloaded model does not answer. A failure leaves
+    nothing behind.
     """
-    with workplace(base, "--output must be a folder that can be written") as work:
-        _save(exported, work / "model", base.resolve().name)
-        _refuse_python(work / "model")
-        _try_out(work / "model", exported.trial)
-        return _claim(work / "model", base)
+    with scratch_folder(base, "--output must be a folder that can be written") as scratch:
+        model = scratch / "model"
+        _save(exported, model, base.resolve().name)
+        _refuse_python(model)
+        _try_out(model, exported.trial)
+        return _rename_to_next_version(model, base)
 
 
-def _claim(folder: Path, base: Path) -> Path:
-    """Rename the folder to the next version, or the one after where another export takes that first."""
+def _rename_to_next_version(folder: Path, base: Path) -> Path:
+    """Rename the folder to the next version, or to the one after if another export is faster."""
     while True:
         version = base / str(1 + max((int(path.name) for path in base.iterdir() if _is_version(path)), default=0))
         try:
@@ -57,12 +56,12 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
     except (tf.errors.OpError, OSError) as error:
         raise ExportError(f"--output must be a folder that takes the model, got: {reason(error)}") from error
     except (ValueError, TypeError) as error:  # of TensorFlow, while it follows the source's graph
-        told = str(error).strip().splitlines()[-1].strip()
-        raise ExportError(f"the model must fit what its signature says, got: {told}") from error
+        last_line = str(error).strip().splitlines()[-1].strip()
+        raise ExportError(f"the model must fit its signature, got: {last_line}") from error
 
 
 def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> None:
-    """Write one PredictRequest as a record of a PredictionLog, where TensorFlow Serving looks for it."""
+    """Write one PredictRequest as a record of a PredictionLog."""
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.ParseFromString(wire.encode_request(model, exported.warm_up, exported.trial))
     path.parent.mkdir()
@@ -71,7 +70,7 @@ def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> Non
 
 
 def _refuse_python(folder: Path) -> None:
-    """Raise ExportError for a graph that calls back into Python: it runs here, but in no server."""
+    """Raise ExportError if the graph calls Python: it would run here, but in no server."""
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     graphs = [meta_graph.graph_def for meta_graph in saved.meta_graphs]
     nodes = [
@@ -85,19 +84,19 @@ def _refuse_python(folder: Path) -> None:
 
 
 def _try_out(folder: Path, inputs: Inputs) -> None:
-    """Load the export and run it; the answer has to be one that the function takes."""
+    """Load the export and run it. Raises ExportError or ContractViolation if the function would refuse the answer."""
     serve = tf.saved_model.load(str(folder)).signatures[SERVING]
     _, height, width, _ = inputs["input_image"].shape
-    wish = f"the exported model must run on an image of {height} x {width}"
+    expected = f"the exported model must run on an image of {height} x {width}"
     try:
         outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
     except (tf.errors.OpError, ValueError) as error:
-        raise ExportError(f"{wish}, got: {reason(error)}") from error
+        raise ExportError(f"{expected}, got: {reason(error)}") from error
     rows, masks = outputs["mrcnn_detection"].numpy(), outputs["mrcnn_mask"].numpy()
     if rows.ndim != 3 or rows.shape[-1] != 6 or masks.shape[:2] != rows.shape[:2]:
-        raise ExportError(f"{wish} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
+        raise ExportError(f"{expected} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
     found = select(rows[0], Options(), None)  # raises ContractViolation, as it would for every request
-    furthest = float(np.abs(found.boxes).max(initial=0.0))
-    if furthest > FURTHEST:
-        hint = "pixels are for the Model Garden's models, which give image_info, too"
-        raise ExportError(f"boxes must be shares of the image, 0..1, got up to {furthest:.1f} ({hint})")
+    edge = float(np.abs(found.boxes).max(initial=0.0))
+    if edge > MAX_EDGE:
+        hint = "pixels are for the Model Garden's models, which also give image_info"
+        raise ExportError(f"boxes must be shares of the image, 0..1, got up to {edge:.1f} ({hint})")

@@ -2,8 +2,8 @@
 
     python -m deploy.local.demo [--image photo.jpg] [--port 8080]
 
-Writes under ``build/demo``: result.json (as the function answered), overlay.png, coins.png (the photograph, unless one
-is given) and the programs' logs. Stops all that it started.
+Writes to ``build/demo``: result.json (the function's answer), overlay.png, coins.png (the photograph, unless one is
+given) and the programs' logs. Stops all that it started.
 """
 
 import argparse
@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.local import exports, overlay, stack, traffic
+from deploy.local import exports, stack, traffic
 from deploy.local.photo import read_image, write_coins
+from deploy.tools import overlay
 from deploy.tools.processes import Programs, RunError, environment
 from deploy.tools.signals import stop_signals
 from deploy.tools.tables import table
@@ -34,7 +35,7 @@ ROWS = 40  # instances listed; result.json has them all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit code. What goes wrong is told in a line on stderr."""
+    """Run the demo; return the exit code. An error is one line on stderr."""
     args = parser().parse_args(arguments)
     try:
         with stop_signals():
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Find objects in a photograph.")
     top.add_argument("--image", type=Path, help="a photograph (default: the coins of scikit-image)")
     top.add_argument("--port", type=stack.port_number, default=0, help="of the function (default: a free one)")
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def demo(image: Path | None, port: int, build: Path) -> None:
-    """Run all of it. Raises RunError or SegmentError."""
+    """Run the demo in the folder ``build``. Raises RunError or SegmentError."""
     stack.check_port(port, "PORT")
     folder = build / "demo"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The bundled model as SavedModels under ``build/models``, each kind exported anew when weights or sources changed.
+"""The bundled model as SavedModels under ``build/models``; each kind is exported again if weights or sources changed.
 
-``build/models/KIND/`` is a base path for TensorFlow Serving; ``build/models/KIND.sha256`` tells what its version was
-made of.
+``build/models/KIND/`` is a base path for TensorFlow Serving. ``build/models/KIND.sha256`` is the hash of what its
+version was made of.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.models.shapes import bundled
+from deploy.models.shapes import bundled, export
 from deploy.tools.processes import ROOT, Programs, RunError
 
 SOURCES = ("deploy/export", "deploy/models/shapes", "handler")
@@ -24,13 +24,13 @@ def base_path(build: Path, kind: str) -> Path:
 
 
 def ensure(build: Path, logs: Path, kinds: Sequence[str]) -> None:
-    """Export those ``kinds`` that are missing or out of date; prints what it does. Raises RunError."""
+    """Export those ``kinds`` that are missing or out of date, and print so. Raises RunError."""
     if not bundled.WEIGHTS.is_file():
         raise RunError(f"the bundled model needs {bundled.WEIGHTS.relative_to(ROOT)}, which is missing: make train")
     models = build / "models"
     models.mkdir(parents=True, exist_ok=True)
     with (models / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file closes: two commands do not export the same
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file closes: a second command waits and finds the exports
         fingerprint = _fingerprint()
         stale = [kind for kind in kinds if not _is_current(build, kind, fingerprint)]
         if stale:
@@ -57,7 +57,7 @@ def _is_current(build: Path, kind: str, fingerprint: str) -> bool:
 
 
 def _versions(build: Path, kind: str) -> list[Path]:
-    """Return the whole version folders, oldest first."""
+    """Return the complete version folders, oldest first."""
     found = (path.parent for path in base_path(build, kind).glob("*/saved_model.pb") if path.parent.name.isdigit())
     return sorted(found, key=lambda folder: int(folder.name))
 
@@ -69,19 +69,17 @@ def _stamp(build: Path, kind: str) -> Path:
 def _fingerprint() -> str:
     """Return a hash over everything an export depends on: weights, sources, pinned packages."""
     sources = sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in (bundled.WEIGHTS, ROOT / "requirements.lock", *sources):
         content = path.read_bytes()
-        whole.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode() + content)
-    return whole.hexdigest()
+        digest.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export the kinds named after the build folder, all in this process: TensorFlow takes seconds to import."""
-    from deploy.export.__main__ import main as export  # noqa: PLC0415  (only for this process, not for the callers)
-
+    """Export in one process, as TensorFlow takes seconds to import. Arguments: the build folder, then the kinds."""
     build, kinds = Path(arguments[0]), arguments[1:]
-    codes = [export([kind, "--output", str(base_path(build, kind))]) for kind in kinds]
+    codes = [export.main([kind, "--output", str(base_path(build, kind))]) for kind in kinds]
     return max(codes)
 
 

@@ -9,7 +9,7 @@ from deploy.tools.processes import RunError
 
 def write_coins(path: Path) -> Path:
     """Write the photograph of 24 Greek coins that scikit-image brings along, as PNG."""
-    from skimage import data  # noqa: PLC0415  (a second, which a given photograph saves)
+    from skimage import data  # noqa: PLC0415 - it takes a second, and a given photograph needs none
 
     Image.fromarray(data.coins()).save(path)
     return path

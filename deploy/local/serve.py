@@ -17,7 +17,7 @@ KIND = "int8"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve; return 0 after Ctrl-C or SIGTERM, 1 after a line on stderr about what went wrong."""
+    """Serve; return 0 after Ctrl-C or SIGTERM, 1 after an error, which is one line on stderr."""
     args = parser().parse_args(arguments)
     try:
         with stop_signals():
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="python -m deploy.local.serve", description="Serve the bundled model.")
     top.add_argument("--port", type=stack.port_number, default=HTTP_PORT, help="of the function, HTTP (%(default)s)")
     top.add_argument("--grpc-port", type=stack.port_number, default=GRPC_PORT, help="of the model, gRPC (%(default)s)")
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def serve(http_port: int, grpc_port: int, build: Path) -> None:
-    """Serve until KeyboardInterrupt. Raises RunError when a program cannot start or ends."""
+    """Serve until KeyboardInterrupt. Raises RunError if a program cannot start, or ends."""
     if http_port == grpc_port:
         raise RunError(f"PORT and GRPC_PORT must differ, got {http_port} for both")
     stack.check_port(http_port, "PORT")

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.model_server.address import check_free
-from deploy.model_server.errors import StartError
+from deploy.tools.ports import check_free
 from deploy.tools.processes import Programs, RunError
 
 HOST = "127.0.0.1"
@@ -20,10 +19,10 @@ ANSWER_S = 120.0
 
 
 def check_port(port: int, variable: str) -> None:
-    """Raise RunError, in one line that names ``variable``, when ``port`` cannot be listened on."""
+    """Raise RunError, in one line that names ``variable``, if nothing can listen on ``port``."""
     try:
         check_free(HOST, port)
-    except StartError as error:
+    except RunError as error:
         raise RunError(f"{error}; free it or choose another port with {variable}=...") from error
 
 
@@ -42,7 +41,7 @@ def port_number(text: str) -> int:
 
 
 def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port: int, http_port: int) -> None:
-    """Start the stand-in with the models ``bases`` (name -> base path) and the function; return once that can answer.
+    """Start the stand-in with the models ``bases`` (name -> base path) and the function; return once both can answer.
 
     Writes models.config into ``folder``. Raises RunError.
     """
@@ -54,7 +53,7 @@ def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port
     settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")
     programs.start("function", "functions_framework", *flags, settings=settings)
-    # The function is asked for its model only once that is there: gRPC waits longer after each refused connection.
+    # Ask the function for its model only once the model listens: gRPC waits longer after each refused connection.
     programs.wait_until(lambda: _listens(grpc_port), "the model server listening", START_S)
     programs.wait_until(lambda: _listens(http_port), "the function listening", START_S)
     programs.wait_until(lambda: _ready(http_port), "the function ready", START_S)
@@ -70,7 +69,7 @@ def models_config(bases: Mapping[str, Path]) -> str:
 
 
 def post(programs: Programs, http_port: int, image: bytes, content_type: str) -> tuple[int, bytes]:
-    """Return the function's status and answer to an image. Raises RunError where it gives none."""
+    """Return the function's status and answer to an image. Raises RunError if there is none."""
     try:
         return _ask(http_port, "POST", "/", image, {"Content-Type": content_type})
     except (OSError, http.client.HTTPException) as error:

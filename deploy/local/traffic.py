@@ -1,4 +1,4 @@
-"""Bytes and time of the Predict call that one image needs, by kind of export: counted on real calls."""
+"""Bytes and time of the Predict call for one image, by kind of export, measured on real calls."""
 
 import statistics
 import time
@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Traffic:
-    """One image's PredictRequest and PredictResponse in bytes, the call's seconds (median), the objects found."""
+    """Bytes of one image's PredictRequest and PredictResponse, median seconds of the call, objects found."""
 
     kind: str
     up_bytes: int
@@ -38,25 +38,25 @@ class Traffic:
 
 
 def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
-    """Send the image REPEATS times, after once unmeasured, and count. Raises SegmentError or RunError."""
+    """Send the image once to warm up, then REPEATS times, and measure. Raises SegmentError or RunError."""
     client = ModelClient(Channel(address, model), wire.ModelSpec(model), DEADLINE_S, bundled.SETTINGS)
     try:
         contract = client.served().contract
     finally:
         client.close()
     with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-        counted = _Counted(channel, model, contract)
+        transport = _CountingTransport(channel, model, contract)
         try:
             for _ in range(1 + REPEATS):
-                result = pipeline.segment(image, Options(), contract, counted.predict, Limits())
+                result = pipeline.segment(image, Options(), contract, transport.predict, Limits())
         except grpc.RpcError as error:
             raise RunError(f"export {kind} must answer OK, got {error.code().name}: {error.details()}") from error
-    seconds = statistics.median(counted.seconds[1:])
-    return Traffic(kind, counted.up_bytes, counted.down_bytes, seconds, len(result.instances))
+    seconds = statistics.median(transport.seconds[1:])
+    return Traffic(kind, transport.up_bytes, transport.down_bytes, seconds, len(result.instances))
 
 
-class _Counted:
-    """The transport, with a counter: sizes of the last call's messages, seconds of every call."""
+class _CountingTransport:
+    """Calls the model and keeps the sizes of the last messages and the seconds of every call."""
 
     def __init__(self, channel: Any, model: str, contract: ModelContract) -> None:
         self._call = channel.unary_unary(PREDICT)
@@ -96,5 +96,7 @@ def describe(measured: Sequence[Traffic]) -> str:
     return table(["export", "bytes up", "", "bytes down", "", "time", "objects"], rows)
 
 
-def _ratio(part: int, whole: int) -> str:
-    return "1" if part == whole else f"1/{whole / part:.1f}" if part < whole else f"{part / whole:.1f}"
+def _ratio(count: int, reference: int) -> str:
+    if count == reference:
+        return "1"
+    return f"1/{reference / count:.1f}" if count < reference else f"{count / reference:.1f}"

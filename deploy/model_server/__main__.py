@@ -1,7 +1,7 @@
 """Run the stand-in: ``python -m deploy.model_server --model_base_path=FOLDER``; see ``--help``.
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 for flags, config or port, 255 when a first version cannot be loaded, which is
-also TensorFlow Serving's.
+Exit codes: 0 after SIGTERM or SIGINT; 1 for wrong flags, config or port; 255 if a first version cannot be loaded, as in
+TensorFlow Serving.
 """
 
 import logging
@@ -10,15 +10,16 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from deploy.model_server.address import check_free
-from deploy.model_server.errors import LoadFailedError, StartError
-from deploy.model_server.flags import FlagError, Flags, parse, usage
+from deploy.model_server.errors import LoadFailedError
+from deploy.model_server.flags import Flags, parse, usage
+from deploy.tools.ports import check_free
+from deploy.tools.processes import RunError
 
 EXIT_USAGE, EXIT_LOAD_FAILED = 1, 255
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until a signal comes; returns the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     if "--help" in arguments:
         print(usage())
         return 0
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         flags = parse(arguments)
         check_free(flags.grpc_bind_address, flags.port)
         _serve(flags)
-    except (FlagError, StartError) as error:
+    except RunError as error:
         print(error, file=sys.stderr)
         return EXIT_LOAD_FAILED if isinstance(error, LoadFailedError) else EXIT_USAGE
     return 0
@@ -38,7 +39,7 @@ def _serve(flags: Flags) -> None:
         signal.signal(number, lambda *_: stop.set())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its loader calls itself deprecated
-    from deploy.model_server.server import ModelServer  # noqa: PLC0415  # seconds of TensorFlow, after the checks
+    from deploy.model_server.server import ModelServer  # noqa: PLC0415 - seconds of TensorFlow, after the checks
 
     server = ModelServer(flags)
     try:

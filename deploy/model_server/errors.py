@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from deploy.tools.processes import RunError
+
 MAX_MESSAGE_BYTES = 1024
 TRUNCATED = "...TRUNCATED"
 
@@ -29,7 +31,7 @@ class Code(IntEnum):
 
 
 class ServingError(Exception):
-    """A request, or a load, that ended with ``code`` and ``message``."""
+    """A request, or the loading of a version, that failed with ``code`` and ``message``."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(f"{code.name}: {message}")
@@ -37,8 +39,8 @@ class ServingError(Exception):
         self.message = message
 
 
-class StartError(Exception):
-    """The server cannot start; the text is the one line its caller should read."""
+class StartError(RunError):
+    """The server cannot start; the text is the one line that its caller should read."""
 
 
 class LoadFailedError(StartError):
@@ -46,7 +48,7 @@ class LoadFailedError(StartError):
 
 
 def truncate(message: str) -> str:
-    """Cut ``message`` to MAX_MESSAGE_BYTES of UTF-8 and mark the cut by TRUNCATED, as gRPC trailers need."""
+    """Cut ``message`` to MAX_MESSAGE_BYTES of UTF-8, which gRPC trailers take, and mark the cut by TRUNCATED."""
     encoded = message.encode()
     if len(encoded) <= MAX_MESSAGE_BYTES:
         return message

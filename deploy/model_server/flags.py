@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-_BOOLEANS = {"": True, "true": True, "1": True, "false": False, "0": False}
+import msgspec
+
+from deploy.model_server.errors import StartError
 
 
-class FlagError(ValueError):
-    """A command line that cannot be followed; the text names the flag and the value."""
+class FlagError(StartError):
+    """A wrong command line; the text names the flag and the value."""
 
 
 def _flag(default: Any, doc: str) -> Any:
@@ -22,9 +24,9 @@ def _flag(default: Any, doc: str) -> Any:
 
 @dataclass(frozen=True)
 class Flags:
-    """Every setting of the server. Validated at birth; raises FlagError."""
+    """Every setting of the server. Raises FlagError for a value out of range."""
 
-    port: int = _flag(8500, "TCP port for gRPC; 0 picks a free one, or none when a socket path is given")
+    port: int = _flag(8500, "TCP port for gRPC; 0 picks a free one, or none if a socket path is given")
     grpc_bind_address: str = _flag("127.0.0.1", "address to listen on; only in this stand-in")
     grpc_socket_path: str = _flag("", "UNIX socket to listen on as well")
     model_name: str = _flag("default", "name of the one model; ignored with --model_config_file")
@@ -33,7 +35,7 @@ class Flags:
     ssl_config_file: str = _flag("", "text SSLConfig: serve gRPC over TLS, with client certificates if it says so")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer with tensor_content, not *_val fields")
     enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health")
-    file_system_poll_wait_seconds: float = _flag(1.0, "pause between looks at the base path; 0 looks once")
+    file_system_poll_wait_seconds: float = _flag(1.0, "pause between two looks at the base path; 0 looks once")
     max_num_load_retries: int = _flag(5, "further attempts at a version that failed to load")
     load_retry_interval_micros: int = _flag(60_000_000, "pause between these attempts")
     grpc_channel_arguments: str = _flag("", "key=value,key=value for the gRPC server")
@@ -53,7 +55,7 @@ class Flags:
         self.channel_arguments()
 
     def channel_arguments(self) -> tuple[tuple[str, int | str], ...]:
-        """Split ``--grpc_channel_arguments`` into gRPC options: whole numbers as int, everything else as str."""
+        """Split ``--grpc_channel_arguments`` into gRPC options: whole numbers as int, all else as str."""
         pairs = [part.partition("=") for part in self.grpc_channel_arguments.split(",") if part]
         for key, equals, value in pairs:
             if not (key and equals and value):
@@ -62,16 +64,21 @@ class Flags:
 
 
 def parse(arguments: Iterable[str]) -> Flags:
-    """Read a command line without the program's name. Raises FlagError. Of a repeated flag the last one counts."""
+    """Read a command line without the program's name; of a repeated flag the last one counts. Raises FlagError."""
     kinds = {entry.name: type(entry.default) for entry in fields(Flags)}
     values: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or name not in kinds:
             raise FlagError(f"unknown argument {argument!r}; flags are written --name=value, see --help")
-        if not equals and kinds[name] is not bool:
+        kind = kinds[name]
+        if not equals and kind is not bool:
             raise FlagError(f"--{name} must be written --{name}=value, got no value")
-        values[name] = _value(name, kinds[name], text, given=bool(equals))
+        try:
+            values[name] = msgspec.convert(text if equals else "true", kind, strict=False)
+        except msgspec.ValidationError as error:
+            expected = "true or false" if kind is bool else "a number"
+            raise FlagError(f"--{name} must be {expected}, got {text!r}") from error
     flags = Flags(**values)
     if not flags.model_base_path and not flags.model_config_file:
         raise FlagError("--model_base_path or --model_config_file must be given, got neither")
@@ -79,20 +86,9 @@ def parse(arguments: Iterable[str]) -> Flags:
 
 
 def usage() -> str:
-    """Write the text of ``--help``: a flag a line with its default."""
+    """Return the text of ``--help``: every flag with its default."""
     lines = [f"  --{entry.name}={entry.default}\n        {entry.metadata['doc']}" for entry in fields(Flags)]
     return "\n".join(["usage: python -m deploy.model_server --model_base_path=FOLDER [--flag=value ...]", *lines])
-
-
-def _value(name: str, kind: type, text: str, *, given: bool) -> Any:
-    if kind is bool:
-        if text.lower() not in _BOOLEANS or (given and not text):
-            raise FlagError(f"--{name} must be true or false, got {text!r}")
-        return _BOOLEANS[text.lower()]
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise FlagError(f"--{name} must be a number, got {text!r}") from error
 
 
 def _int_or_text(text: str) -> int | str:

@@ -13,13 +13,13 @@ from deploy.model_server.flags import Flags
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions found are wanted: ``specific`` ones, or the ``latest`` n; 0 means every one."""
+    """Which versions to serve: the ``specific`` ones, or else the ``latest`` n; 0 means all."""
 
     latest: int = 1
     specific: frozenset[int] = frozenset()
 
     def choose(self, found: Mapping[int, Path]) -> dict[int, Path]:
-        """Pick the wanted part of ``found``, highest version first."""
+        """Return the versions of ``found`` to serve, highest first."""
         descending = sorted(found, reverse=True)
         if self.specific:
             wanted = [version for version in descending if version in self.specific]
@@ -30,7 +30,7 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class Model:
-    """One entry of the server's table of models."""
+    """A model to serve."""
 
     name: str
     base_path: Path
@@ -39,7 +39,7 @@ class Model:
 
 
 def models_from_flags(flags: Flags) -> tuple[Model, ...]:
-    """Name the models a command line asks for. Raises StartError when the config file cannot be read."""
+    """Return the models of a command line. Raises StartError if the config file cannot be read."""
     if flags.model_config_file:
         return models_from_file(Path(flags.model_config_file))
     return (Model(flags.model_name, Path(flags.model_base_path)),)

@@ -1,7 +1,7 @@
-"""PredictRequest -> PredictResponse bytes, checked in the order and told in the words of TensorFlow Serving.
+"""PredictRequest -> PredictResponse bytes, with TensorFlow Serving's order of checks and its wording.
 
-Source of order and wording: tensorflow_serving ``servables/tensorflow/predict_util.cc`` and recorded answers. The reply
-is assembled as bytes, because a message object would parse and serialise millions of mask values once more.
+Source of both: tensorflow_serving ``servables/tensorflow/predict_util.cc`` and recorded answers. The reply is assembled
+as bytes: a message object would parse and serialise millions of mask values once more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 def predict(
     request: predict_pb2.PredictRequest, version: int, servable: Servable, *, as_content: bool = False
 ) -> bytes:
-    """Answer ``request`` with ``servable``, which is ``version`` of the named model. Raises ServingError."""
+    """Answer ``request`` with ``servable``, version ``version`` of the named model. Raises ServingError."""
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(signature_name)
     if signature is None:
@@ -43,7 +43,7 @@ def predict(
 
 
 def encode_response(outputs: Mapping[str, Array], spec: model_pb2.ModelSpec, *, as_content: bool) -> bytes:
-    """Serialise a PredictResponse: every output under its alias, and the model that gave them."""
+    """Serialise a PredictResponse: every output under its alias, and the model's name and version."""
     parts: list[bytes] = []
     for alias, array in outputs.items():
         key = varints.delimited(_KEY_FIELD, alias.encode())
@@ -54,7 +54,7 @@ def encode_response(outputs: Mapping[str, Array], spec: model_pb2.ModelSpec, *, 
 
 
 def _feeds(inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_pb2.SignatureDef) -> dict[str, Array]:
-    """Decode the request's tensors, or the signature's defaults, by the graph's tensor names."""
+    """Return the request's tensors, or the signature's defaults, by the graph's tensor names."""
     required = set(signature.inputs) - set(signature.defaults)
     if len(inputs) > len(signature.inputs) or len(inputs) < len(required):
         given, expected = set(inputs), set(signature.inputs)
@@ -80,7 +80,7 @@ def _feeds(inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_p
 
 
 def _aliases(output_filter: Iterable[str], signature: meta_graph_pb2.SignatureDef) -> list[str]:
-    """List the outputs asked for, or all of them."""
+    """Return the requested outputs, or all of them."""
     aliases: list[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:
@@ -95,7 +95,7 @@ def _aliases(output_filter: Iterable[str], signature: meta_graph_pb2.SignatureDe
 
 
 def _check_types(feeds: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> None:
-    """Fail as the C++ session does; the Python one would cast. Its arguments are numbered by sorted tensor name."""
+    """Raise ServingError as the C++ session does, whose arguments are numbered by tensor name; Python's would cast."""
     expected = {info.name: info.dtype for info in signature.inputs.values()}
     for position, name in enumerate(sorted(feeds)):
         given = tensors.data_type(feeds[name])

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 class Servable:
-    """A loaded version: its signatures and a session that any number of threads may run."""
+    """A loaded version: its signatures, and a session that any number of threads may run."""
 
     def __init__(self, session: tf.compat.v1.Session, signatures: Mapping[str, meta_graph_pb2.SignatureDef]) -> None:
         self.signatures = signatures
@@ -41,16 +41,16 @@ class Servable:
             session.close()
             raise ServingError(Code(error.error_code), str(error.message)) from error
         except Exception as error:
-            # The Python loader, unlike the C++ one, words a bad graph as whatever it stumbled over, and whatever that
-            # was must not end the watch for better versions.
+            # Python's loader, unlike the C++ one, raises any kind of exception for a bad graph. None may end the watch
+            # for better versions.
             session.close()
             raise ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
         return cls(session, dict(meta_graph.signature_def))
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """Values of the tensors named ``fetches``, given those named in ``feeds``. Raises ServingError.
+        """Return the tensors named ``fetches`` for those in ``feeds``. Raises ServingError.
 
-        The interpreter is free for other threads while the kernels run.
+        Other threads may run Python while the kernels run.
         """
         runner = self._runner(tuple(sorted(feeds)), tuple(fetches))
         try:
@@ -60,7 +60,7 @@ class Servable:
         return [np.asarray(value, None if isinstance(value, np.ndarray | np.generic) else object) for value in values]
 
     def close(self) -> None:
-        """Free the session. Nobody may be in ``run``."""
+        """Free the session. No thread may be in ``run``."""
         self._runners.clear()
         self._session.close()
 
@@ -70,8 +70,8 @@ class Servable:
             if runner is None:
                 for name in fetches:
                     self._check_fetch(name)
-                # Session.run would check shapes, cast dtypes and rewrite messages, none of which TensorFlow Serving
-                # does; this one hands arrays to the C++ session as they are.
+                # Session.run checks shapes, casts dtypes and rewrites messages; TensorFlow Serving does none of it.
+                # This callable hands arrays to the C++ session as they are.
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                 runner = self._session._make_callable_from_options(options)
                 self._runners[feeds, fetches] = runner
@@ -92,7 +92,7 @@ class Servable:
 
 
 def _check(path: Path) -> None:
-    """Fail with the C++ loader's code and words where the Python loader has its own."""
+    """Raise ServingError with the code and words of the C++ loader if Python's has others."""
     try:
         serialised = (path / _SAVED_MODEL).read_bytes()
     except FileNotFoundError as error:

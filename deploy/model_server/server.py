@@ -25,10 +25,10 @@ _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 
 class ModelServer:
-    """Serve models as ``flags`` say: ``start`` loads them and then listens, ``stop`` ends both.
+    """Serves the models of ``flags``: ``start`` loads them, then listens; ``stop`` ends both.
 
-    ``with ModelServer(Flags(port=0, model_base_path=...)) as server:`` starts and stops one; ``server.target`` is what
-    a channel connects to. ``models`` replaces those of the flags.
+    ``with ModelServer(Flags(port=0, model_base_path=...)) as server:`` starts and stops one. ``server.target`` is the
+    address for a channel. ``models`` replaces those of the flags.
     """
 
     def __init__(self, flags: Flags, models: Sequence[Model] | None = None) -> None:
@@ -57,9 +57,9 @@ class ModelServer:
         self.stop()
 
     def start(self, cancel: threading.Event | None = None) -> None:
-        """Load every model, waiting for base paths to fill, then listen; return early, deaf, once ``cancel`` is set.
+        """Load every model, then listen. Wait for base paths to fill; return without listening once ``cancel`` is set.
 
-        Raises StartError when a first version fails to load or an address cannot be listened on.
+        Raises StartError if a first version fails to load, or if the server cannot listen on an address.
         """
         for model in self._models.values():
             model.start()
@@ -71,7 +71,7 @@ class ModelServer:
         self._listen()
 
     def stop(self) -> None:
-        """Refuse new calls, give those in flight a second, then unload every version."""
+        """Refuse new calls, give calls in flight a second, then unload every version."""
         if self._grpc is not None:
             self._grpc.stop(_STOP_GRACE_S).wait()
             self._grpc = None
@@ -79,7 +79,7 @@ class ModelServer:
             model.stop()
 
     def statuses(self, model_name: str) -> list[VersionStatus]:
-        """List every version of the model ever seen, from new to old."""
+        """Return every version of the model ever seen, newest first."""
         return self._models[model_name].statuses()
 
     def _check_loaded(self) -> None:
@@ -124,14 +124,14 @@ class ModelServer:
 
 
 class _Router(grpc.GenericRpcHandler):  # grpc ships no types
-    """Hand bytes to the method of the called path; any other path is UNIMPLEMENTED with an empty message."""
+    """Passes bytes to the method of the called path. Any other path is UNIMPLEMENTED, with an empty message."""
 
     def __init__(self, known: Mapping[str, Method]) -> None:
         self._handlers = {path: _handler(method) for path, method in known.items()}
         self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Find the handler of one call."""
+        """Return the handler of one call."""
         return self._handlers.get(handler_call_details.method, self._unknown)
 
 

@@ -1,4 +1,4 @@
-"""Every RPC method: its path -> a function from request bytes to response bytes that may raise ServingError."""
+"""Every RPC method by its path: a function from request bytes to response bytes. Each may raise ServingError."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ _SIGNATURE_DEF = "signature_def"
 
 
 def methods(models: Mapping[str, ModelVersions], *, as_content: bool) -> dict[str, Method]:
-    """Map gRPC paths to the methods this server knows."""
+    """Return the methods of this server by gRPC path."""
 
     def answer_predict(serialised: bytes) -> bytes:
         request = _parse(predict_pb2.PredictRequest, serialised)
@@ -56,7 +56,7 @@ def _metadata(models: Mapping[str, ModelVersions], serialised: bytes) -> bytes:
 
 
 def _status(models: Mapping[str, ModelVersions], serialised: bytes) -> bytes:
-    """Answer for one version or for all; labels are ignored, as TensorFlow Serving does."""
+    """Answer for one version or for all; ignore labels, as TensorFlow Serving does."""
     request = _parse(get_model_status_pb2.GetModelStatusRequest, serialised)
     _check_has_spec(request)
     spec = request.model_spec
@@ -77,7 +77,7 @@ def _status(models: Mapping[str, ModelVersions], serialised: bytes) -> bytes:
 def _use(
     models: Mapping[str, ModelVersions], spec: model_pb2.ModelSpec
 ) -> AbstractContextManager[tuple[int, Servable]]:
-    """Borrow the version that ``spec`` asks for: a number, a label, or the latest."""
+    """Borrow the version that ``spec`` requests: by number, by label, or the latest."""
     model = models.get(spec.name)
     version = spec.version.value if spec.HasField("version") else None
     if spec.HasField("version_label"):

@@ -1,7 +1,7 @@
-"""``--ssl_config_file``: a text SSLConfig into the server's credentials.
+"""``--ssl_config_file``: a text SSLConfig -> the server's credentials.
 
-tensorflow-serving-api ships every config message but this one, so that it is built here: field names and numbers as in
-tensorflow_serving ``config/ssl_config.proto``, their use as in ``model_servers/server.cc``.
+tensorflow-serving-api ships every config message but this one, which is therefore built here. Source:
+tensorflow_serving ``config/ssl_config.proto`` for names and numbers, ``model_servers/server.cc`` for their use.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from deploy.model_server.errors import StartError
 
 
 def credentials(path: Path) -> Any:
-    """Return the gRPC server credentials that a text SSLConfig asks for. Raises StartError."""
+    """Return the gRPC server credentials of a text SSLConfig. Raises StartError."""
     config = _message()()
     try:
         text_format.Parse(path.read_text(encoding="utf-8"), config)

@@ -20,7 +20,7 @@ from deploy.model_server import varints
 _CONTENT_FIELD = 4
 _STRING_FIELD = 8
 _MAX_RANK = 254
-_MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # more than this machine holds cannot be meant
+_MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # memory of this machine, which no tensor exceeds
 
 
 class TensorParseError(ValueError):
@@ -29,7 +29,7 @@ class TensorParseError(ValueError):
 
 @dataclass(frozen=True)
 class _Form:
-    """How one dtype travels: ``field`` with ``number`` holds values of ``carrier``, a bit-for-bit view if ``view``."""
+    """How one dtype is sent: in ``field`` with ``number``, as values of ``carrier``, or as their bits if ``view``."""
 
     dtype: npt.DTypeLike
     field: str
@@ -58,17 +58,17 @@ _FORMS: dict[int, _Form] = {
 _DATA_TYPES = {np.dtype(form.dtype): number for number, form in _FORMS.items()}
 
 if sys.byteorder != "little":
-    raise ImportError("tensor_content is little-endian; so must be the machine that copies it verbatim")
+    raise ImportError("this machine must be little-endian, as tensor_content is, which is copied verbatim")
 
 
 def type_name(data_type: int) -> str:
-    """Spell the dtype as TensorFlow's messages do: ``float``, ``double``, ``int8``, ``string``."""
+    """Return the dtype's name as TensorFlow's messages spell it: ``float``, ``double``, ``int8``, ``string``."""
     name: str = types_pb2.DataType.Name(data_type)
     return name.removeprefix("DT_").lower()
 
 
 def data_type(array: npt.NDArray[Any]) -> int:
-    """Find the DataType of ``array``; object and bytes arrays are strings. Raises TypeError for any other kind."""
+    """Return the DataType of ``array``; object and bytes arrays are strings. Raises TypeError for any other kind."""
     if array.dtype.kind in "OS":
         return int(types_pb2.DT_STRING)
     if array.dtype not in _DATA_TYPES:

@@ -1,7 +1,7 @@
-"""Integers -> packed protobuf varints, without a Python object per value.
+"""Integers -> packed protobuf varints, without a Python object for each value.
 
-A varint holds 7 bits a byte, lowest first, the high bit set on every byte but the last. Negative values are written as
-the 64-bit two's complement and therefore always take 10 bytes. Source: protobuf.dev, "Encoding".
+A varint holds 7 bits a byte, lowest first, with the high bit set on every byte but the last. Negative values are
+written as 64-bit two's complement and always take 10 bytes. Source: protobuf.dev, "Encoding".
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, start: int) -> tuple[int, int]:
-    """Read the integer at ``start``, giving also the position after it. Raises ValueError when it has no end."""
+    """Return the integer at ``start`` and the position after it. Raises ValueError if it has no end."""
     value = 0
     for position in range(start, min(start + MAX_VARINT_BYTES, len(data))):
         value |= (data[position] & 0x7F) << 7 * (position - start)
@@ -34,7 +34,7 @@ def read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def delimited(field: int, *parts: bytes) -> list[bytes]:
-    """Wrap ``parts`` in a length-delimited field (wire type 2), left unjoined so that megabytes are copied once."""
+    """Wrap ``parts`` in a length-delimited field (wire type 2). They stay unjoined: megabytes are then copied once."""
     return [varint(field << 3 | 2), varint(sum(map(len, parts))), *parts]
 
 
@@ -59,9 +59,9 @@ def packed(values: npt.NDArray[Any]) -> bytes:
 
 
 def _packed_bytes(flat: npt.NDArray[Any]) -> bytes:
-    """Encode one-byte dtypes, which is what masks are: 6.35 million of them in a Mask R-CNN reply.
+    """Encode one-byte dtypes. Masks have one: 6.35 million values in a Mask R-CNN reply.
 
-    A negative int8 is its own byte (bit 7 is set already), eight bytes 0xFF and 0x01; a small code is its own byte.
+    A negative int8 is its own byte (bit 7 is set already), eight bytes 0xFF and 0x01. A code below 0x80 is one byte.
     """
     codes = flat.view(np.uint8)
     if flat.dtype == np.bool_ or not codes.size or int(codes.max()) < 0x80:

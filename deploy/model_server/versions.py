@@ -1,14 +1,14 @@
 r"""One model's versions: base path -> loaded versions, watched, loaded, retried, retired and remembered.
 
-The life of a version, as ``GetModelStatus`` tells it::
+The states of a version, as ``GetModelStatus`` reports them::
 
     LOADING -> AVAILABLE -> UNLOADING -> END
        \-> END with the error, once the retries are used up
 
-One thread does all of it in turn: look at the base path, load what is wanted, retire what is not once something wanted
-is available. As in TensorFlow Serving a version that is being retried holds up every later change; the first look does
-not retry. Source: tensorflow_serving ``core/aspired_versions_manager.cc``, availability-preserving policy, and recorded
-statuses of the real server.
+One thread does all of it in turn: look at the base path, load the versions to serve, and retire the others once one of
+these is available. As in TensorFlow Serving, a version that is retried delays every later change, and the first look
+does not retry. Source: tensorflow_serving ``core/aspired_versions_manager.cc``, availability-preserving policy, and
+recorded statuses of the real server.
 """
 
 import logging
@@ -37,7 +37,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is known of one version; ``code`` and ``message`` tell why it ended, if it failed."""
+    """The state of one version; ``code`` and ``message`` say why it failed, if it did."""
 
     version: int
     state: State
@@ -47,7 +47,7 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class Timing:
-    """How often to look (seconds, 0: once) and how to retry (attempts after the first, seconds between them)."""
+    """Seconds between looks (0: look once), attempts after the first to load a version, seconds between these."""
 
     poll_wait_s: float = 1.0
     max_load_retries: int = 5
@@ -56,7 +56,7 @@ class Timing:
 
 @dataclass
 class _Lease:
-    """A loaded version and the requests inside it; whoever leaves a retired one last closes it."""
+    """A loaded version and the number of requests inside it; the last one to leave a retired version closes it."""
 
     servable: Servable
     users: int = 0
@@ -78,11 +78,11 @@ class ModelVersions:
         self._thread = threading.Thread(target=self._watch, name=f"watch-{model.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch the base path."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """Stop watching and retire every version; a load under way is abandoned after ``timeout_s``."""
+        """Stop watching and retire every version; abandon a load in progress after ``timeout_s``."""
         self._stop.set()
         self._thread.join(timeout_s)
         with self._lock:
@@ -91,13 +91,13 @@ class ModelVersions:
             self._retire(version)
 
     def statuses(self) -> list[VersionStatus]:
-        """List every version ever seen, from new to old."""
+        """Return every version ever seen, newest first."""
         with self._lock:
             return [self._statuses[version] for version in sorted(self._statuses, reverse=True)]
 
     @contextmanager
     def use(self, version: int | None) -> Iterator[tuple[int, Servable]]:
-        """Borrow the wanted version, or the latest (None), kept loaded until the caller leaves. Raises ServingError."""
+        """Borrow a version, or the latest (None); it stays loaded until the block ends. Raises ServingError."""
         with self._lock:
             number = max(self._serving, default=None) if version is None else version
             lease = self._serving.get(number) if number is not None else None
@@ -123,7 +123,7 @@ class ModelVersions:
                 return
 
     def _look(self) -> dict[int, Path] | None:
-        """Find the versions to serve, or None when the base path cannot be read and nothing should change."""
+        """Return the versions to serve, or None if the base path cannot be read and nothing should change."""
         base_path = self.model.base_path
         try:
             folders = sorted(entry for entry in base_path.iterdir() if entry.is_dir())
@@ -166,7 +166,7 @@ class ModelVersions:
             return
 
     def _still_wanted(self, version: int) -> bool:
-        """Whether to try again, asked after the pause between two attempts."""
+        """Pause between two attempts, then return whether to try again."""
         if self._stop.wait(self._timing.load_retry_interval_s):
             return False
         wanted = self._look()

@@ -1,1 +1,1 @@
-"""The bundled models, one package each: how they are made, their weights, and their settings."""
+"""The bundled models, one package each: training, weights, settings, export. May import deploy.export and below."""

@@ -1,4 +1,4 @@
-"""The programs that a command starts: each with a log of its own, watched while they run, all stopped at the end."""
+"""Programs that a command starts, watches and stops; each has its own log."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ from deploy.tools.signals import deferred_signals
 ROOT = Path(__file__).parents[2]
 LOG_LINES = 8
 LOOK_S = 0.1
-STOP_S = 10.0  # what a program gets to end by itself
+STOP_S = 10.0  # how long a program may take to end by itself
 LOCAL = "127.0.0.1,localhost"
 
 
 class RunError(Exception):
-    """A command cannot go on; the text is what its caller should read."""
+    """A command cannot go on; the text is for its user."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One running program: what to call it, its process (leader of its own group) and its log."""
+    """A running program: its name, its process (leader of its own group) and its log."""
 
     name: str
     process: "subprocess.Popen[bytes]"
@@ -35,7 +35,7 @@ class Program:
 
 
 class Programs:
-    """Starts ``python -m`` programs and owns them: leaving the ``with`` block stops all, the last started first."""
+    """Starts ``python -m`` programs and owns them. Leaving the ``with`` block stops all, the last one first."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -52,7 +52,7 @@ class Programs:
     def start(self, name: str, module: str, *flags: str, settings: Mapping[str, str] | None = None) -> None:
         """Run ``python -m module flags`` in the project's folder; its output goes to ``logs/name.log``.
 
-        In a process group of its own, as Ctrl-C is for the command, which then stops the programs in order.
+        It has its own process group: Ctrl-C reaches only the command, which then stops the programs in order.
         """
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{name.replace(' ', '_')}.log"
@@ -69,14 +69,14 @@ class Programs:
             self._running.append(Program(name, process, log))
 
     def check(self) -> None:
-        """Raise RunError, with the end of its log, when a program has ended."""
+        """Raise RunError, with the end of its log, if a program has ended."""
         for program in self._running:
             code = program.process.poll()
             if code is not None:
                 raise RunError(f"the {program.name} must keep running, it ended with {_exit(code)}{_tail(program.log)}")
 
     def wait_until(self, ready: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Return once ``ready``. Raises RunError when a program ends before, or after ``timeout_s``."""
+        """Return once ``ready``. Raises RunError if a program ends first, or after ``timeout_s``."""
         end_s = time.monotonic() + timeout_s
         while not ready():
             self.check()
@@ -86,7 +86,7 @@ class Programs:
             time.sleep(LOOK_S)
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Return when the program started last has ended well. Raises RunError when it failed."""
+        """Wait for the last program to end. Raises RunError if it fails."""
         program = self._running[-1]
         code = program.process.wait(timeout_s)
         if code:
@@ -94,23 +94,23 @@ class Programs:
         self._running.pop()
 
     def stop(self) -> None:
-        """End every program: asked first, killed with all its group when it takes too long."""
+        """Ask every program to end; kill it, with its group, if it takes too long."""
         with deferred_signals():
             for program in reversed(self._running):
                 if program.process.poll() is None:
                     program.process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     program.process.wait(STOP_S)
-                with suppress(ProcessLookupError, PermissionError):  # nothing is left of its group, the usual case
+                with suppress(ProcessLookupError, PermissionError):  # usually nothing is left of its group
                     os.killpg(program.process.pid, signal.SIGKILL)
                 program.process.wait()
             self._running.clear()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with ``settings``, and with no proxy between programs of one machine.
+    """Return this process's environment with ``settings``, and without a proxy between programs of this machine.
 
-    gRPC, too, obeys ``http_proxy``, even for 127.0.0.1.
+    gRPC obeys ``http_proxy`` even for 127.0.0.1.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in ("DEBUG", "FUNCTION_USE_ASGI")}
     past = [os.environ[name] for name in ("no_proxy", "NO_PROXY") if os.environ.get(name)]

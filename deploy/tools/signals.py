@@ -1,4 +1,4 @@
-"""Ctrl-C, ``kill`` and a closed terminal, all as KeyboardInterrupt, so that one ``finally`` cleans up after any."""
+"""Ctrl-C, ``kill`` and a closed terminal, all as KeyboardInterrupt: one ``finally`` cleans up after any of them."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt in the main thread when one of the stop signals comes."""
+    """Raise KeyboardInterrupt in the main thread on any of the STOPPING signals."""
 
     def stop(number: int, _frame: Any) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -21,12 +21,12 @@ def stop_signals() -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Let what is inside finish first. A signal that is ignored would stay ignored in programs started meanwhile."""
-    came: list[int] = []
-    with _handlers(lambda number, _frame: came.append(number)):
+    """Raise KeyboardInterrupt only after the block. Ignored signals would stay ignored in programs started in it."""
+    received: list[int] = []
+    with _handlers(lambda number, _frame: received.append(number)):
         yield
-    if came:
-        raise KeyboardInterrupt(signal.Signals(came[0]).name)
+    if received:
+        raise KeyboardInterrupt(signal.Signals(received[0]).name)
 
 
 @contextmanager

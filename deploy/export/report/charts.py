@@ -1,7 +1,5 @@
 """The charts of the report as inline SVG: bytes a request, and histograms."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any

@@ -1,10 +1,8 @@
-"""What each export costs and saves on one's own images: one page to look at, and the same figures as JSON beside it.
+"""What each export costs and saves on one's own images: a page to look at, and its figures as JSON beside it.
 
 Each image goes to the float32 source in TensorFlow, and to each export on the stand-in for TensorFlow Serving, as the
 function would ask.
 """
-
-from __future__ import annotations
 
 import json
 import math
@@ -22,11 +20,11 @@ from tqdm import tqdm
 from deploy.export import write as versions
 from deploy.export.graphs import ExportError, reason
 from deploy.export.report import page
-from deploy.export.report.ask import KINDS, Ask, Seen, in_tensorflow, served
 from deploy.export.report.compare import Comparison, compare, saturated_share, summarise
-from deploy.export.report.files import beside, files_of, name_of, readable
+from deploy.export.report.files import file_name, list_images, page_writer, readable_images
 from deploy.export.report.histograms import histograms
-from deploy.export.report.pictures import changes_of, draw_all
+from deploy.export.report.pictures import changed_pixels, draw_all
+from deploy.export.report.segment import RECIPES, Segment, Segmentation, in_tensorflow, on_model_server
 from deploy.export.source import Source
 from handler.errors import SegmentError
 from handler.image.decode import Limits, decode_image
@@ -35,99 +33,97 @@ PICTURE_PX, LEAST_PX, AT_FULL_SIZE = 960, 320, 20  # longer side of a picture on
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One image, asked of all: its figures as the JSON has them, what they come from, and pictures as data: URLs.
+class Measured:
+    """One image: its figures as in the JSON, what they come from, and pictures as data: URLs.
 
     ``pictures``: by kind, and by ``KIND difference``.
     """
 
     figures: dict[str, Any]
-    reference: Seen
+    reference: Segmentation
     comparisons: Mapping[str, Comparison]
     pictures: Mapping[str, str]
 
 
 def write_report(source: Source, folder: Path, output: Path) -> Path:
-    """Measure on every image of ``folder`` and write the page ``output`` (.html), with a .json beside it; return it.
+    """Measure on every image of ``folder``, write the page ``output`` (.html) and a .json beside it; return the page.
 
-    Raises:
-        ExportError: no readable image, an output that cannot be written, an export that does not answer. Nothing is
-            left behind; an image that cannot be read is skipped, and named on stderr and on the page.
+    An image that cannot be read is skipped, and named on stderr and on the page. Raises ExportError if no image can be
+    read, if the output cannot be written, or if an export does not answer. A failure leaves nothing behind.
     """
-    paths, others = files_of(folder)
-    with beside(output) as save:
-        paths, skipped = readable(paths, others, folder)
+    paths, others = list_images(folder)
+    with page_writer(output) as save:
+        paths, skipped = readable_images(paths, others, folder)
         side = round(max(LEAST_PX, PICTURE_PX * min(1.0, math.sqrt(AT_FULL_SIZE / len(paths)))))
-        with tempfile.TemporaryDirectory() as exports, _asked(source, Path(exports)) as asked:
-            shots = [_shot(path, asked, side) for path in tqdm(paths, desc="report", unit="image")]
-        figures = _figures(source, shots, skipped, others)
-        save(page.render(figures, [shot.pictures for shot in shots]), json.dumps(figures, indent=1))
+        with tempfile.TemporaryDirectory() as exports, _models(source, Path(exports)) as models:
+            measured = [_measure(path, models, side) for path in tqdm(paths, desc="report", unit="image")]
+        figures = _figures(source, measured, skipped, others)
+        save(page.render(figures, [one.pictures for one in measured]), json.dumps(figures, indent=1))
     return output
 
 
 @contextmanager
-def _asked(source: Source, exports: Path) -> Iterator[dict[str, Ask]]:
-    """Whom to ask: `source` in TensorFlow, and each kind that fits its dialect, exported and served."""
-    kinds = list(KINDS) if source.dialect == "matterport" else ["int8"]
+def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
+    """Yield the models to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
+    kinds = list(RECIPES) if source.dialect == "matterport" else ["int8"]
     with ExitStack() as servers:
-        asked = {"source": in_tensorflow(source)}
+        models = {"source": in_tensorflow(source)}
         for kind in tqdm(kinds, desc="exporting", unit="export"):
-            versions.write(KINDS[kind](source), exports / kind)
-            asked[kind] = servers.enter_context(served(exports / kind, source.settings))
-        yield asked
+            versions.write(RECIPES[kind](source), exports / kind)
+            models[kind] = servers.enter_context(on_model_server(exports / kind, source.settings))
+        yield models
 
 
-def _shot(path: Path, asked: Mapping[str, Ask], side: int) -> Shot:
-    """Ask all about one image; its pictures are at most ``side`` pixels long."""
+def _measure(path: Path, models: Mapping[str, Segment], side: int) -> Measured:
+    """Ask all models about one image; its pictures are at most ``side`` pixels long."""
     data = path.read_bytes()
-    seen = {kind: _answer(ask, data, kind, name_of(path)) for kind, ask in asked.items()}
-    reference = seen.pop("source")
+    found = {kind: _segment(segment, data, kind, file_name(path)) for kind, segment in models.items()}
+    reference = found.pop("source")
     photo = decode_image(data, Limits()).upright()
-    others = {kind: one for kind, one in seen.items() if kind != "float32"}
+    others = {kind: one for kind, one in found.items() if kind != "float32"}
     comparisons = {kind: compare(reference, other) for kind, other in others.items()}
-    changes = {kind: changes_of(reference, others[kind], comparisons[kind], photo) for kind in others}
+    changes = {kind: changed_pixels(reference, others[kind], comparisons[kind], photo) for kind in others}
     figures = {
-        "name": name_of(path),
+        "name": file_name(path),
         "height": photo.height,
         "width": photo.width,
         "instances": len(reference.instances),
         "saturated_share": saturated_share([reference]) if "int8-cast" in others else None,
         "bytes": {
-            kind: {"up": one.up_bytes, "down": one.down_bytes} for kind, one in {"float32": reference, **seen}.items()
+            kind: {"up": one.up_bytes, "down": one.down_bytes} for kind, one in {"float32": reference, **found}.items()
         },
         "kinds": {
             kind: {
                 **asdict(summarise([comparisons[kind]])),
-                "pixels_gone": int(gone.sum()),
-                "pixels_come": int(come.sum()),
+                "pixels_gone": int(lost.sum()),
+                "pixels_come": int(gained.sum()),
             }
-            for kind, (gone, come) in changes.items()
+            for kind, (lost, gained) in changes.items()
         },
     }
-    return Shot(
-        figures, reference, comparisons, draw_all(photo, reference, others, comparisons, changes=changes, side=side)
-    )
+    pictures = draw_all(photo, reference, others, comparisons, changes=changes, side=side)
+    return Measured(figures, reference, comparisons, pictures)
 
 
-def _answer(ask: Ask, data: bytes, kind: str, name: str) -> Seen:
+def _segment(segment: Segment, data: bytes, kind: str, name: str) -> Segmentation:
     try:
-        return ask(data)
+        return segment(data)
     except (SegmentError, tf.errors.OpError, ValueError) as error:
         raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
 
 
 def _figures(
-    source: Source, shots: Sequence[Shot], skipped: Sequence[Mapping[str, str]], others: Sequence[str]
+    source: Source, measured: Sequence[Measured], skipped: Sequence[Mapping[str, str]], others: Sequence[str]
 ) -> dict[str, Any]:
-    """Return all that the JSON and the page have; bytes are means over the images."""
-    kinds, images = list(shots[0].comparisons), [shot.figures for shot in shots]
-    by_kind = {kind: [shot.comparisons[kind] for shot in shots] for kind in kinds}
+    """Return the figures of the JSON and the page; bytes are means over the images."""
+    kinds, images = list(measured[0].comparisons), [one.figures for one in measured]
+    by_kind = {kind: [one.comparisons[kind] for one in measured] for kind in kinds}
     figures = {
         "source": source.graph.description,
         "dialect": source.dialect,
         "labels": {str(key): name for key, name in source.labels.items()},
         "instances": sum(one["instances"] for one in images),
-        "saturated_share": saturated_share([shot.reference for shot in shots]) if "int8-cast" in kinds else None,
+        "saturated_share": saturated_share([one.reference for one in measured]) if "int8-cast" in kinds else None,
         "bytes": {
             kind: {way: float(np.mean([one["bytes"][kind][way] for one in images])) for way in ("up", "down")}
             for kind in images[0]["bytes"]

@@ -1,7 +1,5 @@
 """Matched instances counted by mask IoU and by differences, and the lost ones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +21,9 @@ def histograms(by_kind: Mapping[str, Sequence[Comparison]]) -> dict[str, Any]:
     charts: dict[str, Any] = {"iou": {"bins": ["lost", *(label for label, _ in IOU_BINS)]}}
     charts |= {name: {"bins": gaps} for name in ("boxes", "scores")}
     for kind, comparisons in by_kind.items():
-        overlaps = np.concatenate([one.overlaps for one in comparisons])
-        places = np.digitize(overlaps, [end for _, end in IOU_BINS[:-1]])
-        lost = sum(one.instances - len(one.mine) for one in comparisons)
+        ious = np.concatenate([one.ious for one in comparisons])
+        places = np.digitize(ious, [end for _, end in IOU_BINS[:-1]])
+        lost = sum(one.reference_count - len(one.ious) for one in comparisons)
         charts["iou"][kind] = [lost, *np.bincount(places, minlength=len(IOU_BINS)).tolist()]
         for name in ("boxes", "scores"):
             differences = np.concatenate([getattr(one, name) for one in comparisons])

@@ -3,8 +3,6 @@
 ``figures`` is what deploy.export.report.folder writes as JSON.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Two frames: *pixels*, with y2 and x2 exclusive; *normalised*, Matterport's (y1 / (H-1), ..., (y2 - 1) / (H-1), ...).
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 BOX_STD = (0.1, 0.1, 0.2, 0.2)  # Matterport's RPN_BBOX_STD_DEV
@@ -13,19 +11,19 @@ CANONICAL_PX = 32.0  # an object of this size is pooled from P2; each doubling g
 
 
 def to_pixels(boxes: tf.Tensor, size_hw: tf.Tensor) -> tf.Tensor:
-    """Normalised float32 (..., 4) to pixels of an image of `size_hw` int32 (2,)."""
+    """Convert normalised float32 [..., 4] to pixels of an image of ``size_hw`` int32 [2]."""
     scale = tf.cast(tf.tile(size_hw, [2]) - 1, tf.float32)
     return boxes * scale + tf.constant([0.0, 0.0, 1.0, 1.0])
 
 
 def to_normalised(boxes: tf.Tensor, size_hw: tf.Tensor) -> tf.Tensor:
-    """Pixels float32 (..., 4) to normalised; the inverse of to_pixels."""
+    """Convert pixels float32 [..., 4] to normalised; the inverse of to_pixels."""
     scale = tf.cast(tf.tile(size_hw, [2]) - 1, tf.float32)
     return (boxes - tf.constant([0.0, 0.0, 1.0, 1.0])) / scale
 
 
 def encode(anchors: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Deltas float32 (..., 4) (dy, dx, log dh, log dw over BOX_STD) that turn anchors into boxes, both in pixels."""
+    """Return deltas float32 [..., 4] (dy, dx, log dh, log dw over BOX_STD) from anchors to boxes, both in pixels."""
     anchor_centre, anchor_size = _centre_size(anchors)
     centre, size = _centre_size(boxes)
     shift = (centre - anchor_centre) / anchor_size
@@ -47,13 +45,13 @@ def _centre_size(boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def clip(boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-    """Boxes (b, n, 4) cut to one window (b, 4) an image, same frame."""
+    """Cut boxes [b, n, 4] to one window [b, 4] for each image, in the same frame."""
     low, high = window[:, None, :2], window[:, None, 2:]
     return tf.concat([tf.clip_by_value(boxes[..., :2], low, high), tf.clip_by_value(boxes[..., 2:], low, high)], -1)
 
 
 def iou(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Overlaps float32 (batch, n, m) in 0..1 of boxes (batch, n, 4) and (batch, m, 4); boxes of no area give 0."""
+    """Return IoU float32 [b, n, m], 0..1, of boxes [b, n, 4] and [b, m, 4]; boxes of no area give 0."""
     a, b = a[:, :, None], b[:, None]
     sides = tf.maximum(tf.minimum(a[..., 2:], b[..., 2:]) - tf.maximum(a[..., :2], b[..., :2]), 0.0)
     both = sides[..., 0] * sides[..., 1]
@@ -66,14 +64,10 @@ def _area(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def suppress(boxes: tf.Tensor, scores: tf.Tensor, rows: int, overlap: float, floor: float) -> tuple[tf.Tensor, ...]:
-    """Per-class non-maximum suppression, best first, padded with zeros to `rows`.
+    """Suppress non-maxima of each class: boxes float32 [b, n, 4] in pixels, scores float32 [b, n, c].
 
-    Args:
-        boxes: float32 (b, n, 4) in pixels; scores: float32 (b, n, c).
-        overlap: IoU above which the weaker of two goes; floor: the least score kept.
-
-    Returns:
-        boxes (b, rows, 4), scores (b, rows), classes (b, rows) 0..c-1 as float32, counts int32 (b,).
+    ``overlap`` is the IoU above which the weaker of two goes, ``floor`` the least score kept. Return boxes
+    [b, rows, 4], scores [b, rows], classes [b, rows] 0..c-1 as float32, counts int32 [b]; best first, padded with 0.
     """
     return tuple(
         tf.image.combined_non_max_suppression(
@@ -85,13 +79,8 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, rows: int, overlap: float, flo
 def pool(features: list[tf.Tensor], boxes: tf.Tensor, owner: tf.Tensor, size: int) -> tf.Tensor:
     """ROI-align: sample each box from the pyramid level of its size, at the centres of size x size bins.
 
-    Each level is padded by its edge by one cell, so that bins at the image's border do not read zeros.
-
-    Args:
-        features: P2..P5, float32 (b, h, w, c); boxes: float32 (m, 4) in pixels; owner: int32 (m,), the box's image.
-
-    Returns:
-        float32 (m, size, size, c).
+    ``features`` P2..P5, float32 [b, h, w, c]; ``boxes`` float32 [m, 4] in pixels; ``owner`` int32 [m], the box's image.
+    Return float32 [m, size, size, c]. Each level repeats its edge by one cell: bins at the border must not read zeros.
     """
     sides = tf.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
     level = tf.math.log(tf.sqrt(sides[:, 0] * sides[:, 1]) / CANONICAL_PX) / tf.math.log(2.0)

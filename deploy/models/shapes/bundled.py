@@ -1,7 +1,5 @@
 """The bundled model as the exporter takes it: builder, weights, and settings. Imports no TensorFlow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from handler.model.contract import MATTERPORT_MEAN, AnchorInput, MatterportSettings, Resize

@@ -1,6 +1,4 @@
-"""The photograph the model is judged on: 24 coins, scikit-image's data.coins(), with masks worked out independently."""
-
-from __future__ import annotations
+"""A real photograph to judge the model on: scikit-image's data.coins(), 24 coins, with masks from a watershed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ MIN_COIN_PX = 500
 
 
 def photo(width: int | None = None) -> NDArray[np.uint8]:
-    """The photograph uint8 (h, w, 3), grey in RGB; 384 pixels wide, or resized to `width` with anti-aliasing."""
+    """Return the photograph uint8 [h, w, 3], grey in RGB: 384 pixels wide, or resampled to ``width``."""
     image = Image.fromarray(data.coins()).convert("RGB")
     if width is not None:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.BICUBIC)
@@ -22,10 +20,9 @@ def photo(width: int | None = None) -> NDArray[np.uint8]:
 
 
 def truth(size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Masks bool (24, h, w) from a watershed of the photograph's gradient, scaled to `size_hw`.
+    """Return masks bool [24, h, w] from a watershed of the photograph's gradient, scaled to ``size_hw``.
 
-    Raises:
-        RuntimeError: the watershed does not separate 24 coins.
+    Raises RuntimeError if the watershed does not separate 24 coins.
     """
     grey = data.coins()
     markers = np.where(grey < DARK, 1, np.where(grey > BRIGHT, 2, 0))

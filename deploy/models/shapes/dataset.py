@@ -1,6 +1,4 @@
-"""Scenes in bulk: drawn once by all cores, kept on disk, augmented while training."""
-
-from __future__ import annotations
+"""Scenes in bulk: drawn once on all cores, kept on disk, augmented during training."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from tqdm import tqdm
 from deploy.models.shapes import scenes
 
 HELD_OUT_SEED = 1_000_000  # held-out scenes are drawn from seeds no training run reaches
-FRAMED, EMPTY = 0.4, 0.05  # shares of scenes with a frame around, and of scenes without an object, where wanted
+FRAMED, EMPTY = 0.4, 0.05  # shares of served scenes with a frame around, and without an object
 MARGIN_PX = 32  # of a frame, at most: half of what padding to multiples of 64 adds
 
 Sample = tuple[NDArray[Any], ...]  # image, ids, classes int32, boxes, otherwise as in Dataset
@@ -23,7 +21,7 @@ Sample = tuple[NDArray[Any], ...]  # image, ids, classes int32, boxes, otherwise
 
 @dataclass(frozen=True)
 class Dataset:
-    """Scenes as arrays: images uint8 (n, S, S, 3), ids uint8 (n, S, S), classes uint8 (n, G), boxes float32 (n, G, 4).
+    """Scenes as arrays: images uint8 [n, S, S, 3], ids uint8 [n, S, S], classes uint8 [n, G], boxes float32 [n, G, 4].
 
     Boxes are y1, x1, y2, x2 in pixels with y2 and x2 exclusive; rows past the last instance are zero, G = 24.
     """
@@ -38,7 +36,7 @@ class Dataset:
 
 
 def load_or_draw(path: Path, first_seed: int, count: int, size: int = 192) -> Dataset:
-    """Read the scenes of seeds `first_seed ..` from `path`, or draw them (about 20 ms each a core) and write it."""
+    """Read the scenes of seeds ``first_seed ..`` from ``path``, or draw and write them (about 20 ms each on a core)."""
     if path.exists():
         with np.load(path) as kept:
             found = Dataset(kept["images"], kept["ids"], kept["classes"], kept["boxes"])
@@ -69,9 +67,9 @@ def _draw(seed_and_size: tuple[int, int]) -> scenes.Scene:
 
 
 def batches(data: Dataset, batch_size: int, seed: int, *, served: bool) -> Iterator[Sample]:
-    """Endless shuffled, augmented batches (images uint8, ids, classes int32, boxes float32).
+    """Yield shuffled, augmented batches without end: images uint8, ids, classes int32, boxes float32.
 
-    With `served`, some scenes are as a served model meets them: in a frame of padding, or without any object.
+    With ``served``, some scenes are like those of a served model: in a frame of padding, or without any object.
     """
     rng = np.random.default_rng(seed)
     while True:
@@ -84,14 +82,14 @@ def batches(data: Dataset, batch_size: int, seed: int, *, served: bool) -> Itera
 
 
 def as_served(rng: np.random.Generator, sample: Sample) -> Sample:
-    """One augmented scene, or an empty one in its place, with or without a black frame."""
+    """Return the scene or an empty one in its place, with or without a black frame."""
     if rng.random() < EMPTY:
         sample = empty(rng, sample)
     return frame(rng, sample) if rng.random() < FRAMED else sample
 
 
 def empty(rng: np.random.Generator, sample: Sample) -> Sample:
-    """A scene of the same shapes and types with nothing to find: one colour, or clutter."""
+    """Return a scene of the same shapes and types with nothing to find: one colour, or clutter."""
     size = sample[0].shape[0]
     flat = np.full((size, size, 3), rng.integers(0, 256, 3), np.uint8)
     image = flat if rng.random() < 0.5 else scenes.finish(rng, scenes.background(rng, size))
@@ -99,7 +97,7 @@ def empty(rng: np.random.Generator, sample: Sample) -> Sample:
 
 
 def frame(rng: np.random.Generator, sample: Sample) -> Sample:
-    """Black out a margin of up to MARGIN_PX on each side, as padding is black, where no object loses half of itself."""
+    """Black out a margin of up to MARGIN_PX on each side, like padding, if no object loses half of its area."""
     image, ids, classes, _ = sample
     size = image.shape[0]
     areas = np.bincount(ids.ravel(), minlength=len(classes) + 1)
@@ -114,7 +112,7 @@ def frame(rng: np.random.Generator, sample: Sample) -> Sample:
 
 
 def augment(rng: np.random.Generator, data: Dataset, index: int) -> Sample:
-    """One scene flipped, transposed, inverted, regraded: image, ids, classes, boxes as in Dataset."""
+    """Return one scene flipped, transposed, regraded: image, ids, classes, boxes as in Dataset."""
     image, ids, boxes = data.images[index], data.ids[index], data.boxes[index]
     classes = data.classes[index].astype(np.int32)
     size = np.float32(image.shape[0])

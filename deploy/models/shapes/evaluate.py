@@ -1,16 +1,14 @@
 """Measure the bundled model: average precision on held-out scenes, and the coins of a real photograph.
 
-python -m deploy.models.shapes.evaluate prints the model card's figures and writes build/model/evaluation.json.
+``python -m deploy.models.shapes.evaluate`` prints the model card's figures and writes build/model/evaluation.json.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from handler.model.contract import DetectionOutput, ImageInput, MaskOutput, Meta
 from handler.options import Options
 from handler.types import Prediction
 
-EVERY_SCORE = 0.05  # average precision wants the weak detections too
+EVERY_SCORE = 0.05  # average precision counts the weak detections too
 COIN_WIDTHS = (256, 384, 512, 640, 1024)
 
 CONTRACT = ModelContract(
@@ -47,7 +45,7 @@ CONTRACT = ModelContract(
 
 
 class Model:
-    """The float32 model in this process, answering as the function answers: same molding, same masks."""
+    """The float32 model in this process, asked as the function asks it: same molding, same masks."""
 
     def __init__(self, weights: Path, min_score: float) -> None:
         model = network.join(network.parts(), network.Cutoffs(min_score=min_score))
@@ -55,7 +53,7 @@ class Model:
         self._run = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
     def segment(self, image: NDArray[np.uint8]) -> tuple[pipeline.Instance, ...]:
-        """Instances in an image uint8 (h, w, 3)."""
+        """Return the instances in an image uint8 [h, w, 3]."""
         body = io.BytesIO()
         Image.fromarray(image).save(body, "PNG", compress_level=0)
         found = pipeline.segment(body.getvalue(), Options(), CONTRACT, self._predict, Limits())
@@ -68,15 +66,14 @@ class Model:
         return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
 
-def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:
-    """COCO's figures over held-out scenes: AP and AP50 of boxes and of masks, 0..1."""
-    truth, found = ground_truth(data), []
-    for index in tqdm(range(len(data)), desc="held-out scenes", unit="scene"):
-        found += [as_coco(index, instance) for instance in model.segment(data.images[index])]
+def average_precision(found: Iterable[Sequence[pipeline.Instance]], data: dataset.Dataset) -> dict[str, float]:
+    """Return COCO's AP and AP50 of boxes and of masks, 0..1, for the instances ``found`` in each scene of ``data``."""
+    truth = ground_truth(data)
+    results = [as_coco(index, one) for index, instances in enumerate(found) for one in instances]
     figures: dict[str, float] = {}
     for kind, name in (("bbox", "box"), ("segm", "mask")):
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by print
-            judge = COCOeval(truth, truth.loadRes(found), kind)
+            judge = COCOeval(truth, truth.loadRes(results), kind)
             judge.evaluate()
             judge.accumulate()
             judge.summarize()
@@ -85,7 +82,7 @@ def average_precision(model: Model, data: dataset.Dataset) -> dict[str, float]:
 
 
 def as_coco(image_id: int, instance: pipeline.Instance) -> dict[str, Any]:
-    """One instance as a COCO result."""
+    """Return one instance as a COCO result."""
     y1, x1, y2, x2 = instance.box
     return {
         "image_id": image_id,
@@ -97,7 +94,7 @@ def as_coco(image_id: int, instance: pipeline.Instance) -> dict[str, Any]:
 
 
 def ground_truth(data: dataset.Dataset) -> COCO:
-    """The scenes' visible masks as COCO annotations."""
+    """Return the scenes' visible masks as COCO annotations."""
     annotations: list[dict[str, Any]] = []
     for index in range(len(data)):
         for row in np.flatnonzero(data.classes[index]):
@@ -126,10 +123,10 @@ def ground_truth(data: dataset.Dataset) -> COCO:
 
 
 def count_coins(instances: tuple[pipeline.Instance, ...], truth: NDArray[np.bool_]) -> dict[str, Any]:
-    """Circles that cover a coin (IoU >= 0.5), all others as false, and the mean IoU of the hits."""
-    wanted = rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8)))
+    """Count coins that a circle covers (IoU >= 0.5), and all other instances as false; add the mean IoU of the hits."""
+    coins_rle = rle.encode(np.asfortranarray(truth.transpose(1, 2, 0).astype(np.uint8)))
     masks = [msgspec.to_builtins(instance.mask) for instance in instances]
-    overlap = np.asarray(rle.iou(masks, wanted, [0] * len(wanted))) if masks else np.zeros((0, len(wanted)))
+    overlap = np.asarray(rle.iou(masks, coins_rle, [0] * len(coins_rle))) if masks else np.zeros((0, len(truth)))
     circle = np.array([instance.label == "circle" for instance in instances], bool)
     hits = overlap * circle[:, None] >= 0.5
     found = int(hits.any(0).sum())
@@ -138,9 +135,11 @@ def count_coins(instances: tuple[pipeline.Instance, ...], truth: NDArray[np.bool
 
 
 def evaluate(weights: Path, work: Path, scenes: int) -> dict[str, Any]:
-    """All figures of the model card."""
+    """Return all figures of the model card."""
     held_out = dataset.load_or_draw(work / "held_out.npz", dataset.HELD_OUT_SEED, scenes)
-    figures: dict[str, Any] = {"scenes": scenes, **average_precision(Model(weights, EVERY_SCORE), held_out)}
+    every = Model(weights, EVERY_SCORE)
+    found = (every.segment(image) for image in tqdm(held_out.images, desc="held-out scenes", unit="scene"))
+    figures: dict[str, Any] = {"scenes": scenes, **average_precision(found, held_out)}
     model = Model(weights, network.Cutoffs().min_score)
     for width in COIN_WIDTHS:
         image = coins.photo(width)

@@ -1,10 +1,8 @@
-"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, all from anchors to masks in the graph.
+"""The compact Mask R-CNN: 1.7 M parameters, Matterport's inputs and outputs, everything in the graph.
 
-Functional sub-models hold the weights (`features`, `rpn`, `box_head`, `mask_head`); the layers between them have none.
-Training drives the sub-models itself; `build` joins them for inference.
+Functional sub-models hold the weights: ``features``, ``rpn``, ``box_head``, ``mask_head``. The layers between them have
+none. Training drives the sub-models itself; ``build`` joins them for inference.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +22,11 @@ NUM_CLASSES = len(LABELS)  # 4, background included
 META_SIZE = 12 + NUM_CLASSES  # 16
 CHANNELS = 64
 MASK_SIZE = 28
-SIZE_MULTIPLE = 64  # the deepest stride: height and width of an input are multiples of it
 
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What inference keeps: candidates after the RPN, proposals, rows of the answer, least score, NMS overlaps."""
+    """Limits of inference: candidates after the RPN, proposals, rows of the answer, least score, IoUs of NMS."""
 
     candidates: int = 1000
     proposals: int = 100
@@ -43,14 +40,14 @@ class Cutoffs:
 class Parts:
     """The sub-models with weights."""
 
-    features: keras.Model  # float32 (b, H, W, 3) RGB minus MEAN_PIXEL -> [P2..P6], float32 (b, H/s, W/s, 64)
-    rpn: keras.Model  # one level -> objectness logits (b, h, w, 3), deltas (b, h, w, 12)
-    box_head: keras.Model  # float32 (m, 7, 7, 64) -> class logits (m, 4), deltas (m, 4)
-    mask_head: keras.Model  # float32 (m, 14, 14, 64) -> mask logits (m, 28, 28, 4)
+    features: keras.Model  # float32 [b, H, W, 3] RGB minus MEAN_PIXEL -> [P2..P6], float32 [b, H/s, W/s, 64]
+    rpn: keras.Model  # one level -> objectness logits [b, h, w, 3], deltas [b, h, w, 12]
+    box_head: keras.Model  # float32 [m, 7, 7, 64] -> class logits [m, 4], deltas [m, 4]
+    mask_head: keras.Model  # float32 [m, 14, 14, 64] -> mask logits [m, 28, 28, 4]
 
 
 def parts() -> Parts:
-    """New sub-models with fresh weights."""
+    """Return sub-models with fresh weights."""
     return Parts(_features(), _rpn(), _box_head(), _mask_head())
 
 
@@ -82,7 +79,7 @@ def _rpn() -> keras.Model:
     level = keras.Input((None, None, CHANNELS), name="level")
     shared = layers.Conv2D(CHANNELS, 3, padding="same", activation="relu", kernel_initializer="he_normal")(level)
     ratios = len(ANCHOR_RATIOS)
-    rare = keras.initializers.Constant(-4.0)  # nearly every anchor is background: start there
+    rare = keras.initializers.Constant(-4.0)  # nearly every anchor is background: start with that
     logits = layers.Conv2D(ratios, 1, bias_initializer=rare, name="objectness")(shared)
     deltas = layers.Conv2D(ratios * 4, 1, name="deltas")(shared)
     return keras.Model(level, [logits, deltas], name="rpn")
@@ -93,7 +90,7 @@ def _box_head() -> keras.Model:
     x = layers.Flatten()(roi)
     for _ in range(2):
         x = layers.Dense(192, use_bias=False, kernel_initializer="he_normal")(x)
-        x = layers.ReLU()(layers.LayerNormalization()(x))  # without it Adam kills 95 % of the units in 500 steps
+        x = layers.ReLU()(layers.LayerNormalization()(x))  # without normalisation, 95 % of the units die in 500 steps
     return keras.Model(roi, [layers.Dense(NUM_CLASSES, name="logits")(x), layers.Dense(4)(x)], name="box_head")
 
 
@@ -107,7 +104,7 @@ def _mask_head() -> keras.Model:
 
 
 def region_scores(rpn: keras.Model, pyramid: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Objectness logits float32 (b, A) and deltas (b, A, 4) in Matterport's anchor order: level, y, x, ratio."""
+    """Return objectness logits float32 [b, A] and deltas [b, A, 4] in Matterport's anchor order: level, y, x, ratio."""
     logits, deltas = [], []
     for level in pyramid:
         level_logits, level_deltas = rpn(level)
@@ -120,7 +117,7 @@ def region_scores(rpn: keras.Model, pyramid: list[tf.Tensor]) -> tuple[tf.Tensor
 def propose(
     logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, size_hw: tf.Tensor, cutoffs: Cutoffs
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The likeliest regions: boxes float32 (b, proposals, 4) in pixels, zero past counts int32 (b,)."""
+    """Return the likeliest regions: boxes float32 [b, proposals, 4] in pixels, zero past counts int32 [b]."""
     candidates = tf.minimum(cutoffs.candidates, tf.shape(logits)[1])
     best, index = tf.math.top_k(logits, candidates)
     regions = bx.decode(tf.gather(anchors, index, batch_dims=1), tf.gather(deltas, index, batch_dims=1))
@@ -132,20 +129,20 @@ def propose(
 
 
 class Propose(layers.Layer):
-    """Layer form of `propose`; anchors come normalised, boxes leave in pixels."""
+    """Layer form of ``propose``; anchors are normalised, boxes in pixels."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cutoffs = cutoffs
 
     def call(self, image: tf.Tensor, logits: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor) -> Any:
-        """Return boxes (b, proposals, 4) and counts (b,)."""
+        """Return boxes [b, proposals, 4] and counts [b]."""
         size_hw = tf.shape(image)[1:3]
         return propose(logits, deltas, bx.to_pixels(anchors, size_hw), size_hw, self.cutoffs)
 
 
 class Detect(layers.Layer):
-    """Refine, clip to the window, keep each region's likeliest class, suppress: mrcnn_detection (b, rows, 6)."""
+    """Refines, clips to the window, keeps each region's likeliest class, suppresses: mrcnn_detection [b, rows, 6]."""
 
     def __init__(self, cutoffs: Cutoffs, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -177,14 +174,14 @@ class Detect(layers.Layer):
 
 
 class PoolRegions(layers.Layer):
-    """ROI-align every box of every image: float32 (b * n, size, size, c)."""
+    """ROI-aligns every box of every image: float32 [b * n, size, size, c]."""
 
     def __init__(self, size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = size
 
     def call(self, regions: tf.Tensor, *pyramid: tf.Tensor) -> tf.Tensor:
-        """Pool boxes (b, n, 4) in pixels."""
+        """Pool boxes [b, n, 4] in pixels."""
         shape = tf.shape(regions)
         owner = tf.repeat(tf.range(shape[0]), shape[1])
         pooled = bx.pool(list(pyramid), tf.reshape(regions, [-1, 4]), owner, self.size)
@@ -192,10 +189,10 @@ class PoolRegions(layers.Layer):
 
 
 class PoolDetections(layers.Layer):
-    """ROI-align the rows that are real, at least one: oneDNN's convolution gets an empty batch's channels wrong."""
+    """ROI-aligns the real rows, at least one: oneDNN's convolution gets the channels of an empty batch wrong."""
 
     def call(self, rows: tf.Tensor, *pyramid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return float32 (m, 14, 14, c) and where each belongs, int64 (m, 2): image, row."""
+        """Return float32 [m, 14, 14, c] and each one's place, int64 [m, 2]: image, row."""
         size_hw = tf.shape(pyramid[0])[1:3] * STRIDES[0]
         where = tf.where(rows[..., 4] > 0)
         where = tf.cond(tf.shape(where)[0] > 0, lambda: where, lambda: tf.zeros([1, 2], tf.int64))
@@ -205,10 +202,10 @@ class PoolDetections(layers.Layer):
 
 
 class PlaceMasks(layers.Layer):
-    """Put the masks back in their rows: mrcnn_mask (b, rows, 28, 28, classes), 0..1, zero past the last row."""
+    """Puts the masks back in their rows: mrcnn_mask [b, rows, 28, 28, classes], 0..1, zero past the last row."""
 
     def call(self, logits: tf.Tensor, where: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Scatter sigmoid(logits) (m, 28, 28, classes)."""
+        """Scatter sigmoid(logits) [m, 28, 28, classes]."""
         real = tf.cast(tf.gather_nd(rows[..., 4], where) > 0, tf.float32)[:, None, None, None]
         shape = tf.concat([tf.shape(rows)[:2], [MASK_SIZE, MASK_SIZE, NUM_CLASSES]], 0)
         masks = tf.scatter_nd(where, tf.sigmoid(logits) * real, tf.cast(shape, tf.int64))
@@ -216,11 +213,11 @@ class PlaceMasks(layers.Layer):
 
 
 def join(sub: Parts, cutoffs: Cutoffs | None = None) -> keras.Model:
-    """The inference model of these sub-models.
+    """Return the inference model of these sub-models.
 
-    Inputs: input_image float32 (b, H, W, 3), RGB minus MEAN_PIXEL, H and W multiples of 64; input_image_meta float32
-    (b, 16); input_anchors float32 (b, A, 4), normalised. Outputs: mrcnn_detection float32 (b, rows, 6), mrcnn_mask
-    float32 (b, rows, 28, 28, 4), probabilities.
+    Inputs: input_image float32 [b, H, W, 3], RGB minus MEAN_PIXEL, H and W multiples of 64; input_image_meta float32
+    [b, 16]; input_anchors float32 [b, A, 4], normalised. Outputs: mrcnn_detection float32 [b, rows, 6], mrcnn_mask
+    float32 [b, rows, 28, 28, 4], probabilities.
     """
     cutoffs = cutoffs or Cutoffs()
     image = keras.Input((None, None, 3), name="input_image")
@@ -237,17 +234,17 @@ def join(sub: Parts, cutoffs: Cutoffs | None = None) -> keras.Model:
 
 
 class RegionScores(layers.Layer):
-    """Layer form of `region_scores`; owns the RPN's weights in the joined model."""
+    """Layer form of ``region_scores``; owns the RPN's weights in the joined model."""
 
     def __init__(self, rpn: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rpn = rpn
 
     def call(self, *pyramid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logits (b, A) and deltas (b, A, 4)."""
+        """Return logits [b, A] and deltas [b, A, 4]."""
         return region_scores(self.rpn, list(pyramid))
 
 
 def build() -> keras.Model:
-    """The inference model with fresh weights and the published cut-offs, for `load_weights`."""
+    """Return the inference model with fresh weights and the published cut-offs, for ``load_weights``."""
     return join(parts())

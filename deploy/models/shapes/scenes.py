@@ -1,10 +1,8 @@
 """Synthetic training scenes: circles, squares and triangles on clutter, with exact instance masks.
 
-Every object is a signed distance field (negative inside, in pixels at pixel centres), so its edge is anti-aliased, its
-rim, bevel and relief follow from the distance, and its mask is exact. Ground truth is the visible part of an object.
+Every object is a signed distance field, in pixels at pixel centres, negative inside. Its anti-aliased edge, rim, bevel
+and relief follow from the distance, and its mask is exact. Ground truth is the visible part of an object.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field
 
@@ -22,9 +20,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and its truth: image uint8 (S, S, 3) RGB, ids uint8 (S, S), classes uint8 (MAX_INSTANCES,).
+    """One picture and its truth: image uint8 [S, S, 3] RGB, ids uint8 [S, S], classes uint8 [MAX_INSTANCES].
 
-    `ids` is 0 for background and i + 1 where instance i is visible; `classes[i]` indexes LABELS, 0 past the last.
+    ``ids`` is 0 for background and i + 1 where instance i is visible; ``classes[i]`` indexes LABELS, 0 past the last.
     """
 
     image: NDArray[np.uint8]
@@ -34,7 +32,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """How one object is painted; colours are RGB in 0..255, widths are shares of its radius."""
+    """The style of one object; colours are RGB in 0..255, widths are shares of its radius."""
 
     colour: Array
     texture: float
@@ -50,7 +48,7 @@ class Look:
 
 @dataclass
 class Canvas:
-    """The scene while it is painted."""
+    """A scene that is being painted."""
 
     image: Array
     ids: NDArray[np.uint8]
@@ -67,10 +65,10 @@ def draw(seed: int, size: int = 192) -> Scene:
     one_style = rng.random() < 0.45
     median_px = float(np.exp(rng.uniform(np.log(8), np.log(72)))) * size / 192
     touching = rng.random() < 0.4
-    wanted = int(np.clip(rng.uniform(0.15, 0.75) * size * size / (np.pi * median_px**2), 1, MAX_INSTANCES))
+    count = int(np.clip(rng.uniform(0.15, 0.75) * size * size / (np.pi * median_px**2), 1, MAX_INSTANCES))
     placed: list[tuple[float, float, float]] = []
-    for _ in range(wanted * 3):
-        if len(canvas.classes) >= wanted:
+    for _ in range(count * 3):
+        if len(canvas.classes) >= count:
             break
         radius = max(5.0, median_px * float(np.exp(rng.normal(0, 0.18))))
         y, x = position(rng, placed, radius, size, touching=touching)
@@ -84,7 +82,7 @@ def draw(seed: int, size: int = 192) -> Scene:
 
 
 def noise(rng: np.random.Generator, size: int, cell_px: float) -> Array:
-    """Smooth noise (size, size), zero mean and unit deviation, with structure of about `cell_px`."""
+    """Return smooth noise [size, size], zero mean and unit deviation, with structure of about ``cell_px``."""
     cells = max(2, int(np.ceil(size / cell_px)) + 1)
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     fine = ndimage.zoom(coarse, (size + 1) / cells, order=1)[:size, :size]
@@ -92,7 +90,7 @@ def noise(rng: np.random.Generator, size: int, cell_px: float) -> Array:
 
 
 def background(rng: np.random.Generator, size: int) -> Array:
-    """A cluttered ground float32 (size, size, 3): gradient, noise of several scales, strokes, blotches."""
+    """Return a cluttered ground float32 [size, size, 3]: gradient, noise of several scales, strokes, blotches."""
     base = rng.uniform(15, 240, 3).astype(np.float32)
     yy, xx = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
@@ -119,7 +117,7 @@ def stroke(rng: np.random.Generator, image: Array) -> None:
 
 
 def look(rng: np.random.Generator, image: Array) -> Look:
-    """A random style; a fifth of them stand out from the ground by a few grey levels only."""
+    """Return a random style; a fifth of them differ from the ground by a few grey levels only."""
     ground = image.mean((0, 1))
     if rng.random() < 0.2:
         colour = ground + rng.choice([-1, 1]) * rng.uniform(18, 40) + rng.normal(0, 6, 3)
@@ -142,7 +140,7 @@ def look(rng: np.random.Generator, image: Array) -> Look:
 
 
 def vary(rng: np.random.Generator, base: Look) -> Look:
-    """The same style, a little lighter or darker: neighbours of one kind, like coins of one metal."""
+    """Return the same style, a little lighter or darker, like coins of one metal."""
     values = {**base.__dict__, "colour": base.colour + np.float32(rng.normal(0, 12))}
     return Look(**values)
 
@@ -150,7 +148,7 @@ def vary(rng: np.random.Generator, base: Look) -> Look:
 def position(
     rng: np.random.Generator, placed: list[tuple[float, float, float]], radius: float, size: int, *, touching: bool
 ) -> tuple[float, float]:
-    """A centre in pixels: anywhere, or beside an object that is there, with a gap from -15 % to +10 % of the radius."""
+    """Return a centre in pixels: anywhere, or beside another object, with a gap of -15 % to +10 % of the radius."""
     margin = 0.5 * radius
     if placed and touching and rng.random() < 0.8:
         y, x, other = placed[int(rng.integers(len(placed)))]
@@ -165,7 +163,7 @@ def position(
 
 
 def distance_field(rng: np.random.Generator, kind: int, yy: Array, xx: Array, radius: float) -> Array:
-    """Signed distance in pixels of LABELS[kind] around the origin, area about that of the circle of `radius`."""
+    """Return the signed distance in pixels of LABELS[kind] at the origin, about as large as a circle of ``radius``."""
     angle = rng.uniform(0, 2 * np.pi)
     u = xx * np.cos(angle) + yy * np.sin(angle)
     v = -xx * np.sin(angle) + yy * np.cos(angle)
@@ -187,7 +185,7 @@ def distance_field(rng: np.random.Generator, kind: int, yy: Array, xx: Array, ra
 
 
 def paint(rng: np.random.Generator, canvas: Canvas, kind: int, place: tuple[float, float, float], style: Look) -> bool:
-    """Paint one object unless it, or one under it, would be less than MIN_VISIBLE visible; tell whether it was."""
+    """Paint one object, unless it or one under it would be less than MIN_VISIBLE visible; return whether it did."""
     size = canvas.ids.shape[0]
     y, x, radius = place
     reach = int(np.ceil(radius * 1.7)) + 3
@@ -215,7 +213,7 @@ def paint(rng: np.random.Generator, canvas: Canvas, kind: int, place: tuple[floa
 
 
 def shade(rng: np.random.Generator, image: Array, sdf: Array, radius: float, style: Look) -> None:
-    """Blend one object into `image` in place: shadow, flat colour, texture, relief, bevel and rim."""
+    """Blend one object into ``image`` in place: shadow, flat colour, texture, relief, bevel and rim."""
     if style.shadow:
         offset = (0.12 * radius * np.sin(style.light), 0.12 * radius * np.cos(style.light))
         fallen = ndimage.shift(sdf, offset, order=1, mode="nearest")
@@ -241,7 +239,7 @@ def shade(rng: np.random.Generator, image: Array, sdf: Array, radius: float, sty
 
 
 def finish(rng: np.random.Generator, image: Array) -> NDArray[np.uint8]:
-    """What a camera adds: uneven light, grey, blur, noise, clipping to uint8."""
+    """Add what a camera adds: uneven light, grey, blur, noise, clipping to uint8."""
     size = image.shape[0]
     if rng.random() < 0.4:
         image = image * (1 + rng.uniform(0, 0.25) * np.clip(noise(rng, size, size / 2), -2, 2))[..., None]
@@ -257,7 +255,7 @@ def finish(rng: np.random.Generator, image: Array) -> NDArray[np.uint8]:
 
 
 def boxes_of(ids: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
-    """Tight boxes float32 (count, 4) of ids 1..count: y1, x1, y2, x2 in pixels, y2 and x2 exclusive; 0 where absent."""
+    """Return tight boxes float32 [count, 4] of ids 1..count: y1, x1, y2, x2 in pixels, exclusive; 0 if absent."""
     boxes = np.zeros((count, 4), np.float32)
     for i, found in enumerate(ndimage.find_objects(ids, max_label=count)):
         if found is not None:

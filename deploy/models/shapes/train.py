@@ -1,6 +1,4 @@
-"""Train the bundled model from scratch on two cores: python -m deploy.models.shapes.train."""
-
-from __future__ import annotations
+"""Train the bundled model from scratch on two cores: ``python -m deploy.models.shapes.train``."""
 
 import argparse
 import csv
@@ -29,7 +27,7 @@ Row = list[float]  # of the learning curve: step, seconds, running mean of each 
 
 
 class Stage(NamedTuple):
-    """So many updates, with a learning rate that rises to `rate` in `warmup` of them and falls to 0.5 % of it."""
+    """Updates with a learning rate that rises to ``rate`` in ``warmup`` steps, then falls to 0.5 % of it."""
 
     steps: int
     warmup: int
@@ -42,7 +40,7 @@ STAGES = (Stage(7000, 300, 1.2e-3, seed=2, served=False), Stage(2500, 100, 5e-4,
 
 
 class Matched(NamedTuple):
-    """Regions (b, n, 4) in pixels with what they should become: class, deltas, and which truth (b, n)."""
+    """Regions [b, n, 4] in pixels, and their targets: class, deltas, index of the truth [b, n]."""
 
     regions: tf.Tensor
     labels: tf.Tensor
@@ -68,7 +66,7 @@ class Trainer:
 
     @tf.function
     def step(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """One update on images uint8 (b, S, S, 3); return the five losses, float32 (5,)."""
+        """Make one update on images uint8 [b, S, S, 3]; return the five losses, float32 [5]."""
         with tf.GradientTape() as tape:
             losses = self.losses(tf.cast(images, tf.float32) - network.MEAN_PIXEL, ids, classes, truth)
             total = tf.reduce_sum(losses * tf.constant([2.0, 1.0, 1.0, 1.0, 1.0]))
@@ -76,17 +74,17 @@ class Trainer:
         return losses
 
     def losses(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-        """RPN objectness (focal) and boxes, head class and boxes, masks: float32 (5,), unweighted."""
+        """Return losses float32 [5], unweighted: RPN objectness (focal) and boxes, head class and boxes, masks."""
         pyramid = self.sub.features(images, training=True)
         logits, deltas = network.region_scores(self.sub.rpn, pyramid)
         real = classes > 0
-        positive, counted, wanted = targets.anchor_targets(self.anchors, truth, real)
+        positive, counted, expected = targets.anchor_targets(self.anchors, truth, real)
         hits = tf.maximum(tf.reduce_sum(tf.cast(positive, tf.float32)), 1.0)
         focal = keras.losses.BinaryFocalCrossentropy(
             apply_class_balancing=True, alpha=0.5, gamma=2.0, from_logits=True, reduction="none"
         )(tf.cast(positive, tf.float32)[..., None], logits[..., None])
         objectness = tf.reduce_sum(tf.where(counted, focal, 0.0)) / hits
-        region_box = tf.reduce_sum(tf.where(positive, huber(wanted, deltas), 0.0)) / hits
+        region_box = tf.reduce_sum(tf.where(positive, huber(expected, deltas), 0.0)) / hits
 
         tiled = tf.tile(self.anchors[None], [tf.shape(logits)[0], 1, 1])
         regions, _ = network.propose(logits, deltas, tiled, tf.constant([SIZE, SIZE]), self.cutoffs)
@@ -99,7 +97,7 @@ class Trainer:
     def head_losses(
         self, pyramid: list[tf.Tensor], matched: Matched, ids: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Class over all regions; boxes and masks over those that hit an object, masks over a few an image."""
+        """Return the losses of class, over all regions, of boxes, over those that hit an object, and of a few masks."""
         logits, deltas = self.sub.box_head(network.PoolRegions(7)(matched.regions, *pyramid[:4]), training=True)
         flat = tf.reshape(matched.labels, [-1])
         class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(flat, logits))
@@ -110,38 +108,38 @@ class Trainer:
         _, chosen = tf.math.top_k(order, targets.POSITIVES)
         chosen_regions = tf.gather(matched.regions, chosen, batch_dims=1)
         kind = tf.reshape(tf.gather(matched.labels, chosen, batch_dims=1), [-1])
-        wanted = targets.mask_targets(ids, chosen_regions, tf.gather(matched.owner, chosen, batch_dims=1) + 1)
+        expected = targets.mask_targets(ids, chosen_regions, tf.gather(matched.owner, chosen, batch_dims=1) + 1)
         pooled = network.PoolRegions(network.MASK_SIZE // 2)(chosen_regions, *pyramid[:4])
         masks = self.sub.mask_head(pooled, training=True) * tf.one_hot(kind, network.NUM_CLASSES)[:, None, None]
         masks = tf.reduce_sum(masks, -1)  # each region's own class, without the slow gradient of a gather
-        wanted = tf.reshape(wanted, [-1, network.MASK_SIZE, network.MASK_SIZE])
-        each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, masks), [1, 2])
+        expected = tf.reshape(expected, [-1, network.MASK_SIZE, network.MASK_SIZE])
+        each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(expected, masks), [1, 2])
         hit = tf.cast(kind > 0, tf.float32)
         return class_loss, box_loss, mean_where(hit, each)
 
 
-def huber(wanted: tf.Tensor, got: tf.Tensor) -> tf.Tensor:
-    """Huber loss with delta 1, mean over the last axis."""
-    error = tf.abs(wanted - got)
+def huber(expected: tf.Tensor, actual: tf.Tensor) -> tf.Tensor:
+    """Return the Huber loss with delta 1, mean over the last axis."""
+    error = tf.abs(expected - actual)
     return tf.reduce_mean(tf.where(error < 1, 0.5 * error**2, error - 0.5), -1)
 
 
 def mean_where(hit: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Mean of `values` where `hit`, float32 0/1 of the same shape, is 1; 0 where nothing is."""
+    """Return the mean of ``values`` at the ones of ``hit``, float32 0/1 of the same shape; 0 without any."""
     return tf.reduce_sum(hit * values) / tf.maximum(tf.reduce_sum(hit), 1.0)
 
 
 def training_anchors() -> NDArray[np.float32]:
-    """The anchors of a SIZE x SIZE image, float32 (A, 4), normalised."""
+    """Return the anchors of a SIZE x SIZE image, float32 [A, 4], normalised."""
     spec = AnchorInput(scales=network.ANCHOR_SCALES, ratios=network.ANCHOR_RATIOS, strides=network.STRIDES)
     found: NDArray[np.float32] = mold.anchors((SIZE, SIZE), spec)[0]
     return found
 
 
 def train(stages: Sequence[Stage], data: dataset.Dataset, output: Path, history: list[Row]) -> None:
-    """Train through `stages`; after each one write weights and learning curve to the folder `output`.
+    """Train through ``stages``; after each one write weights and learning curve to the folder ``output``.
 
-    With a `history` already, go on from the weights that are there.
+    With a ``history``, continue from the weights there.
     """
     sub = network.parts()
     model = network.join(sub)
@@ -155,7 +153,7 @@ def train(stages: Sequence[Stage], data: dataset.Dataset, output: Path, history:
 
 
 def run_stage(trainer: Trainer, stage: Stage, batches: Iterator[dataset.Sample], history: list[Row]) -> None:
-    """Make the updates of one stage, with a progress bar; every 50 add a row to `history`."""
+    """Make the updates of one stage, with a progress bar; every 50 add a row to ``history``."""
     shapes = ((BATCH, SIZE, SIZE, 3), (BATCH, SIZE, SIZE), (BATCH, 24), (BATCH, 24, 4))
     types = (tf.uint8, tf.uint8, tf.int32, tf.float32)
     signature = tuple(tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, types, strict=True))
@@ -177,14 +175,14 @@ def run_stage(trainer: Trainer, stage: Stage, batches: Iterator[dataset.Sample],
 
 
 def read_curve(path: Path) -> list[Row]:
-    """The rows of the learning curve at `path`, which has no suffix."""
+    """Read the rows of the learning curve at ``path``, which has no suffix."""
     with path.with_suffix(".csv").open(newline="") as file:
         return [[float(cell) for cell in row] for row in list(csv.reader(file))[1:]]
 
 
 def write_curve(path: Path, history: list[Row]) -> None:
-    """Write the rows to `path`.csv, and their plot to `path`.png."""
-    import matplotlib as mpl  # noqa: PLC0415  (a second of start-up that only the end of training needs)
+    """Write the rows to ``path``.csv, and their plot to ``path``.png."""
+    import matplotlib as mpl  # noqa: PLC0415 - a second, which only the end of training needs
 
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -207,8 +205,8 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m deploy.models.shapes.train", description=__doc__)
     parser.add_argument("--scenes", type=int, default=9000, help="scenes to draw (default %(default)s)")
-    parser.add_argument("--stage", type=int, choices=(1, 2), default=1, help="2 goes on from the weights in --output")
-    parser.add_argument("--shorten", type=int, default=1, help="divide the steps by this, to try something out")
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=1, help="2 continues from the weights in --output")
+    parser.add_argument("--shorten", type=int, default=1, help="divide the steps by this, for a trial")
     parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for the scenes (%(default)s)")
     parser.add_argument("--output", type=Path, default=bundled.WEIGHTS.parent, help="folder to write to (%(default)s)")
     args = parser.parse_args()

@@ -17,15 +17,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deploy.export.__main__ import KINDS, main
-from deploy.models.shapes import bundled
+from deploy.models.shapes import bundled, export
 from tests.deploy.export import savedmodels
 
 ROOT = Path(__file__).parents[3]
+BUNDLED = "deploy.models.shapes.export"
 BUILDER = ["--builder", bundled.BUILDER, "--weights", str(bundled.WEIGHTS)]
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "deploy.export", *map(str, arguments)]
+def run(*arguments, module="deploy.export", **options):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
 
 
@@ -115,20 +116,22 @@ def test_a_signature_the_model_does_not_have(tmp_path, capsys):
     assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
 
 
-def test_a_dialect_that_the_model_does_not_speak(tmp_path, capsys):
+def test_a_dialect_that_the_model_does_not_have(tmp_path, capsys):
     save(tmp_path / "source", {**DETECTION, **INFO})
     line = refused(tmp_path / "source", tmp_path, capsys, "--dialect=matterport")
-    assert "--dialect matterport must be what the model speaks, got inputs image" in line
+    assert "--dialect matterport must fit the model, got inputs image" in line
     for dialect in ("object-detection", "model-garden"):  # with image_info it can be either: the option settles it
         options = ["--dialect", dialect, "--output", str(tmp_path / dialect)]
         assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
 
 
-def test_a_model_that_speaks_two_dialects_must_be_told_which(tmp_path, capsys):
+def test_a_model_of_two_dialects_needs_the_option(tmp_path, capsys):
     both = {**DETECTION, "mrcnn_detection": (tf.float32, [1, 5, 6]), "mrcnn_mask": (tf.float32, [1, 5, 7, 7, 4])}
     save(tmp_path / "source", both)
     line = refused(tmp_path / "source", tmp_path, capsys)
-    assert "speaks matterport and object-detection: choose one with --dialect; it has inputs image uint8" in line
+    assert (
+        "must have one dialect, got matterport and object-detection: choose with --dialect; inputs image uint8" in line
+    )
     options = ["--dialect=object-detection", "--output", str(tmp_path / "out")]
     assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
     assert "must have the inputs input_image, input_image_meta, input_anchors and no others" in refused(
@@ -228,7 +231,7 @@ def test_more_inputs_than_the_image(tmp_path, capsys):
 
 
 def test_an_int8_export_is_no_source(tmp_path, capsys):
-    assert main(["int8-cast", "--output", str(tmp_path / "int8-cast")]) == 0
+    assert export.main(["int8-cast", "--output", str(tmp_path / "int8-cast")]) == 0
     line = refused(tmp_path / "int8-cast" / "1", tmp_path, capsys)
     assert "input_image must be float32 of rank 4, got int8" in line
     assert "export from float32" in line
@@ -259,10 +262,11 @@ def test_labels_of_the_wrong_count(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ([], "the source must be --saved-model, or --builder and --weights, got neither"),
+        (["--max-dim", "512"], "the source must be --saved-model, or --builder and --weights, got neither"),
         (["--builder", "a:b"], "--builder and --weights go together"),
         ([*BUILDER, "--saved-model", "x"], "must be --saved-model or --builder, got both"),
-        (["--max-dim", "512"], "--max-dim must come with --saved-model or --builder"),
-        (["--dialect", "model-garden"], "--signature and --dialect are for --saved-model"),
+        ([*BUILDER, "--dialect", "model-garden"], "--signature and --dialect are for --saved-model"),
         (["--labels", "/"], "must be a text file"),
     ],
 )
@@ -278,12 +282,13 @@ def test_help_explains_each_kind():
     for kind in KINDS:
         assert kind in top
         assert "--saved-model" in run(kind, "--help").stdout
+        assert "--saved-model" not in run(kind, "--help", module=BUNDLED).stdout
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("mine")
-    done = run("--output", blocked)
+    done = run("--output", blocked, module=BUNDLED)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("export: --output must be a folder that can be written")
     assert blocked.read_text() == "mine"
@@ -296,7 +301,7 @@ def test_a_full_disk(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    done = run("--output", tmp_path / "out" / "shapes", preexec_fn=limit)
+    done = run("--output", tmp_path / "out" / "shapes", module=BUNDLED, preexec_fn=limit)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("export: --output must be a folder that takes the model, got")
     assert list(tmp_path.iterdir()) == []
@@ -304,14 +309,14 @@ def test_a_full_disk(tmp_path):
 
 def test_a_read_only_disk(tmp_path):
     """Root may write everywhere but where the kernel itself forbids it."""
-    done = run("--output", "/proc/shapes")
+    done = run("--output", "/proc/shapes", module=BUNDLED)
     assert done.returncode == 1
     assert "--output must be a folder that can be written" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_half_way(tmp_path, number):
-    command = [sys.executable, "-m", "deploy.export", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", BUNDLED, "--output", str(tmp_path / "out")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     end_s = time.monotonic() + 60
     while not list(tmp_path.glob("out/.export-*/model/*")) and time.monotonic() < end_s and process.poll() is None:
@@ -324,7 +329,7 @@ def test_interrupted_half_way(tmp_path, number):
 
 
 def test_two_exports_at_once_both_land(tmp_path):
-    command = [sys.executable, "-m", "deploy.export", "float32", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", BUNDLED, "float32", "--output", str(tmp_path)]
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
     for process in both:
         process.communicate(timeout=120)

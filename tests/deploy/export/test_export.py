@@ -14,9 +14,8 @@ from PIL import Image
 
 from deploy.export import signatures, write
 from deploy.export.graphs import ExportError, from_builder, from_keras
-from deploy.export.report import fidelity
-from deploy.export.source import of_graph, the_bundled_model
-from deploy.models.shapes import bundled, dataset
+from deploy.export.source import of_graph
+from deploy.models.shapes import bundled, dataset, export, fidelity
 from handler.image.decode import Photo
 from handler.model import mold, quantize
 from handler.model.contract import ModelContract
@@ -27,13 +26,13 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def source():
-    return the_bundled_model()
+    return export.source()
 
 
 @pytest.fixture(scope="module")
 def figures(source, tmp_path_factory):
     scenes = dataset.draw(dataset.HELD_OUT_SEED, SCENES)
-    return fidelity.measure(source, scenes.images, tmp_path_factory.mktemp("exports"))
+    return fidelity.against_float32(fidelity.segment_all(source, scenes.images, tmp_path_factory.mktemp("exports")))
 
 
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
@@ -161,7 +160,7 @@ def test_outputs_and_inputs_of_a_keras_model_in_other_forms():
 
 def test_weights_of_another_network_are_refused(tmp_path):
     wrong = tmp_path / "wrong.weights.h5"
-    shutil.copy(ROOT / "deploy" / "models" / "shapes" / "bundled.py", wrong)
+    shutil.copy(bundled.WEIGHTS.with_name("bundled.py"), wrong)
     with pytest.raises(ExportError, match="must fit the model"):
         from_builder(bundled.BUILDER, wrong)
 

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from deploy.export.__main__ import main
 from deploy.model_server.flags import Flags
 from deploy.model_server.server import ModelServer
-from deploy.models.shapes import bundled, coins, network
+from deploy.models.shapes import bundled, coins, export, network
 from handler.model import mold
 from handler.model.contract import AnchorInput, ModelContract, Resize
 from tests.deploy.export import savedmodels
@@ -35,7 +35,7 @@ RECIPES = ["int8", "int8-cast"]
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     (folder / "labels.txt").write_text("circle\nsquare\ntriangle\n")
-    assert main(["float32", "--output", str(folder / "float32")]) == 0
+    assert export.main(["float32", "--output", str(folder / "float32")]) == 0
     savedmodels.save_tensorflow_1(folder / "tensorflow_1", folder / "float32" / "1")
     model = network.build()
     model.load_weights(bundled.WEIGHTS)
@@ -49,8 +49,8 @@ def source_options(folder, source):
     builder = ["--builder", bundled.BUILDER, "--weights"]
     labels = ["--labels", str(folder / "labels.txt")]
     return {
-        "builder": [*builder, str(bundled.WEIGHTS)],
-        "builder, Keras 2": [*builder, str(folder / "keras_2.h5")],
+        "builder": [*builder, str(bundled.WEIGHTS), *labels],
+        "builder, Keras 2": [*builder, str(folder / "keras_2.h5"), *labels],
         "TensorFlow 2": ["--saved-model", str(folder / "float32" / "1"), *labels],
         "TensorFlow 1": ["--saved-model", str(folder / "tensorflow_1"), *labels],
     }[source] + OWN
@@ -256,7 +256,7 @@ def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
 
 
 def test_labels_of_the_source_are_kept(tmp_path):
-    assert main(["--output", str(tmp_path / "first")]) == 0
+    assert export.main(["--output", str(tmp_path / "first")]) == 0
     loaded = tf.saved_model.load(str(tmp_path / "first" / "1"))
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
@@ -276,7 +276,7 @@ def test_labels_of_the_source_are_kept(tmp_path):
 
 
 def test_the_warm_up_is_a_request_the_model_answers(tmp_path):
-    assert main(["--output", str(tmp_path / "shapes")]) == 0
+    assert export.main(["--output", str(tmp_path / "shapes")]) == 0
     version = tmp_path / "shapes" / "1"
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
     (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]

@@ -16,8 +16,8 @@ from skimage import data
 from deploy.export.graphs import ExportError, Graph
 from deploy.export.report import charts, page
 from deploy.export.report.folder import write_report
-from deploy.export.source import of_graph, the_bundled_model
-from deploy.models.shapes import bundled, scenes
+from deploy.export.source import of_graph
+from deploy.models.shapes import bundled, export, scenes
 from handler.image.decode import Photo
 from handler.model import mold
 
@@ -29,17 +29,17 @@ BROKEN = "broken & gone.jpg"
 
 @pytest.fixture(scope="module")
 def source():
-    return the_bundled_model()
+    return export.source()
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Three scenes of different sizes, real coins, an image without anything, a broken one, and no image at all."""
     folder = tmp_path_factory.mktemp("photos")
-    scenes = [Image.fromarray(scenes.draw(SEED + seed, 192).image) for seed in range(3)]
-    scenes[0].save(folder / "<b>.png")
-    scenes[1].crop((0, 0, 150, 97)).save(folder / "scene.WebP", lossless=True)
-    scenes[2].resize((1200, 1200)).save(folder / "large.jpeg", quality=95)
+    drawn = [Image.fromarray(scenes.draw(SEED + seed, 192).image) for seed in range(3)]
+    drawn[0].save(folder / "<b>.png")
+    drawn[1].crop((0, 0, 150, 97)).save(folder / "scene.WebP", lossless=True)
+    drawn[2].resize((1200, 1200)).save(folder / "large.jpeg", quality=95)
     Image.fromarray(data.coins()).save(folder / "coins.png")
     Image.new("RGB", (500, 20)).save(folder / "nothing.png")
     (folder / BROKEN).write_bytes((folder / "large.jpeg").read_bytes()[:5000])
@@ -324,7 +324,8 @@ def test_a_model_that_fails_is_told_with_the_image(two_photos, tmp_path):
 
 
 def test_the_command_tells_an_error_in_a_line(tmp_path):
-    command = [sys.executable, "-m", "deploy.export", "report", "--images", tmp_path, "--output", tmp_path / "r.html"]
+    command = [sys.executable, "-m", "deploy.models.shapes.export", "report"]
+    command += ["--images", tmp_path, "--output", tmp_path / "r.html"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr.strip().splitlines()[-1].startswith("export: --images must be a folder")

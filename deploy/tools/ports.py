@@ -1,12 +1,12 @@
-"""Is the port free? Asked before TensorFlow is imported, so that the answer comes at once."""
+"""Is a TCP port free? Commands ask before they load TensorFlow: the answer then comes at once."""
 
 import socket
 
-from deploy.model_server.errors import StartError
+from deploy.tools.processes import RunError
 
 
 def check_free(host: str, port: int) -> None:
-    """Bind and release ``port`` (0: nothing to check). Raises StartError when it is taken or cannot be had."""
+    """Bind and release ``port``; do nothing for port 0. Raises RunError if nothing can listen on it."""
     if not port:
         return
     try:
@@ -16,4 +16,4 @@ def check_free(host: str, port: int) -> None:
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise RunError(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -1,6 +1,4 @@
-"""One image to one model, as the function would ask: the source in TensorFlow, or an export on the stand-in."""
-
-from __future__ import annotations
+"""One image through one model, as the function segments it: the source in TensorFlow, or an export on the stand-in."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,8 +30,8 @@ from handler.model.detections import Detections, gather_masks, select
 from handler.options import Options
 from handler.types import Predict, Prediction
 
-DEADLINE_S = 600.0  # a large model's first run on a processor takes its time
-KINDS: dict[str, Callable[[Source], signatures.Exported]] = {
+DEADLINE_S = 600.0  # the first run of a large model on a processor is slow
+RECIPES: dict[str, Callable[[Source], signatures.Exported]] = {
     "float32": signatures.float32,
     "int8-cast": signatures.int8_cast,
     "int8": signatures.int8,
@@ -42,11 +40,11 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One image's answer.
+class Segmentation:
+    """What a model finds in one image.
 
-    ``rows`` float32 (n, 6), as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
-    ``masks`` float32 (d, h, w): probabilities of all d detections, those outside the image too. Bytes are 0 where
+    ``rows`` float32 [n, 6], as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
+    ``masks`` float32 [d, h, w]: probabilities of all d detections, with those outside the image. Bytes are 0 if
     nothing was sent.
     """
 
@@ -56,72 +54,71 @@ class Seen:
     up_bytes: int
     down_bytes: int
 
-    def codes(self) -> list[dict[str, Any]]:
-        """The masks as pycocotools takes them."""
+    def rles(self) -> list[dict[str, Any]]:
+        """Return the instances' masks as pycocotools takes them."""
         return [msgspec.to_builtins(instance.mask) for instance in self.instances]
 
-    def saturating(self) -> tuple[int, int]:
-        """Mask probabilities that the recipe has no code for (p * 255 above 127), and all: how many."""
+    def count_saturated(self) -> tuple[int, int]:
+        """Count mask probabilities without a code in the recipe (p * 255 above 127), and all of them."""
         return int((self.masks * np.float32(255) > 127).sum()), self.masks.size
 
 
-Ask = Callable[[bytes], Seen]  # an encoded image -> what the model sees in it
+Segment = Callable[[bytes], Segmentation]  # takes an encoded image
 
 
-def see(data: bytes, contract: ModelContract, predict: Predict) -> Seen:
-    """Return what the function makes of the encoded image ``data``, with the model's own rows and masks."""
+def segment(data: bytes, contract: ModelContract, predict: Predict) -> Segmentation:
+    """Segment the encoded image ``data`` as the function does, and keep the model's own rows and masks."""
     answers: list[Prediction] = []
 
-    def listening(inputs: Mapping[str, Array]) -> Prediction:
+    def record(inputs: Mapping[str, Array]) -> Prediction:
         answers.append(predict(inputs))
         return answers[-1]
 
-    result = pipeline.segment(data, Options(), contract, listening, Limits())
+    result = pipeline.segment(data, Options(), contract, record, Limits())
     outputs = answers[-1].outputs
     detections = outputs[contract.detections.name][0]
     found = select(detections, Options(), None)
     masks = gather_masks(outputs[contract.masks.name][0], found, contract)
     rows = detections[found.index][_places(found, result.instances)]
-    return Seen(rows, masks, result.instances, result.up_bytes, result.down_bytes)
+    return Segmentation(rows, masks, result.instances, result.up_bytes, result.down_bytes)
 
 
 def _places(found: Detections, instances: Sequence[pipeline.Instance]) -> list[int]:
-    """Return each instance's place in ``found``: the order is the same, what lies outside the image is left out."""
-    keys = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
-    places = enumerate(keys)
+    """Return each instance's place in ``found``, which has the same order and also rows outside the image."""
+    places = enumerate(zip(found.classes.tolist(), found.scores.tolist(), strict=True))
     return [next(place for place, key in places if key == (one.class_id, one.score)) for one in instances]
 
 
 @contextmanager
-def served(base: Path, settings: MatterportSettings, *, tensor_content: bool = False) -> Iterator[Ask]:
-    """The export under `base` on a stand-in of its own, in one of the two encodings, asked by the function's client."""
+def on_model_server(base: Path, settings: MatterportSettings, *, tensor_content: bool = False) -> Iterator[Segment]:
+    """Serve the export under ``base`` on a stand-in, in one of two encodings, and ask with the function's client."""
     flags = Flags(
         port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
     )
     with ModelServer(flags) as server:
         client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, settings)
         try:
-            yield lambda data: client.run(partial(see, data))
+            yield lambda data: client.run(partial(segment, data))
         finally:
             client.close()
 
 
-def in_tensorflow(source: Source) -> Ask:
-    """The source itself, run by TensorFlow in this process, asked as the function would ask it."""
+def in_tensorflow(source: Source) -> Segment:
+    """Run the source itself in this process, asked as the function would ask it."""
     if source.dialect != "matterport":
         contract = _detection_contract(source)
-        return partial(see, contract=contract, predict=_detection_predict(source, contract))
+        return partial(segment, contract=contract, predict=_detection_predict(source, contract))
     run = tf.function(source.graph.call, reduce_retracing=True)
 
     def predict(inputs: Mapping[str, Array]) -> Prediction:
         outputs = run({name: tf.constant(array) for name, array in inputs.items()})
         return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
-    return partial(see, contract=float32_contract(source), predict=predict)
+    return partial(segment, contract=float32_contract(source), predict=predict)
 
 
 def float32_contract(source: Source) -> ModelContract:
-    """What a Matterport source wants of its client, whom it leaves the padding, the mean, meta and anchors."""
+    """Return what a Matterport source leaves to its client: padding, mean, meta and anchors."""
     settings = source.settings
     return ModelContract(
         image=ImageInput(dtype="float32", mean=settings.mean, padded=True),
@@ -161,8 +158,8 @@ def _detection_predict(source: Source, contract: ModelContract) -> Predict:
     return predict
 
 
-def as_png(image: NDArray[np.uint8]) -> bytes:
-    """Return an image uint8 (h, w, 3) encoded."""
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Encode an image uint8 [h, w, 3]."""
     body = io.BytesIO()
     Image.fromarray(image).save(body, "PNG", compress_level=1)
     return body.getvalue()

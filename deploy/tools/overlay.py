@@ -1,4 +1,7 @@
-"""What the function answered, drawn over the photograph: translucent masks, outlines, boxes, labels and scores."""
+"""An answer drawn over its photograph: translucent masks, outlines, boxes, labels and scores.
+
+supervision draws the same, from a bool mask of the whole photograph for every instance: 12 MB each for a phone's.
+"""
 
 import colorsys
 from collections.abc import Mapping, Sequence
@@ -10,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pycocotools import mask as coco
 
 Colour = tuple[int, int, int]
-SMALL_PX = 1000  # a photograph up to this side is drawn at twice its size, so that labels can be read
+SMALL_PX = 1000  # a photograph up to this side is drawn at twice its size: labels can be read
 FILL, EDGE = 0.42, 0.95  # opacity of a mask and of its outline
 GOLDEN = 0.618034  # hues this far apart (of a turn) never come close to one another
 
@@ -25,7 +28,7 @@ class _Scale:
 
 
 def draw(photo: Image.Image, instances: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """Return the RGB photo with ``instances`` (of a ``format=instances`` answer, masks as RLE) on top."""
+    """Draw ``instances`` (of a ``format=instances`` answer, masks as RLE) on a copy of the RGB photo."""
     width, height = photo.size
     zoom = 2 if max(height, width) <= SMALL_PX else 1
     longer = zoom * max(height, width)
@@ -70,7 +73,7 @@ def _draw_box(canvas: Image.Image, box: Mapping[str, int], colour: Colour, scale
 
 
 def _draw_label(canvas: Image.Image, instance: Mapping[str, Any], colour: Colour, scale: _Scale) -> None:
-    """Write label and score on a tab above the box, or within it where the picture ends."""
+    """Write label and score on a tab above the box, or inside the box if there is no room above."""
     text = f"{name(instance)} {instance['score']:.2f}"
     font = ImageFont.load_default(scale.font)
     pen = ImageDraw.Draw(canvas)
@@ -85,5 +88,5 @@ def _draw_label(canvas: Image.Image, instance: Mapping[str, Any], colour: Colour
 
 
 def name(instance: Mapping[str, Any]) -> str:
-    """Return the instance's label, or its class id where the model names none."""
+    """Return the instance's label, or its class id if it has none."""
     return str(instance["label"] or f"class {instance['class_id']}")

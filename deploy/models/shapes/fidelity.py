@@ -1,11 +1,9 @@
 """How much an int8 export changes the answer of the bundled model, and what it saves on the wire.
 
-python -m deploy.export.report.fidelity asks the source in TensorFlow, then each export on the stand-in in both of
+``python -m deploy.models.shapes.fidelity`` asks the source in TensorFlow, then each export on the stand-in in both of
 TensorFlow Serving's encodings, through the function's own client. It prints the differences of boxes, scores and masks
 over held-out scenes, and the bytes of a request.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -20,66 +18,55 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deploy.export import write
-from deploy.export.report.ask import KINDS, Seen, as_png, in_tensorflow, served
 from deploy.export.report.compare import LARGE_PX, Fidelity, compare, saturated_share, summarise
-from deploy.export.report.weigh import describe_bytes, weigh
-from deploy.export.source import Source, the_bundled_model
-from deploy.models.shapes import dataset, evaluate
+from deploy.export.report.segment import RECIPES, Segmentation, encode_png, in_tensorflow, on_model_server
+from deploy.export.report.transport import describe_transport, measure_transport
+from deploy.export.source import Source
+from deploy.models.shapes import dataset, evaluate, export
 from deploy.tools.tables import table
-from handler import pipeline
 
 ENCODINGS = {"proto fields": False, "tensor_content": True}  # TensorFlow Serving's default first
 
 
-def ask_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, list[Seen]]:
-    """Ask for `images` uint8 (n, h, w, 3): `float32` in TensorFlow, and each export, written to `work`, by encoding."""
-    ask = in_tensorflow(source)
-    answers = {"float32": [ask(as_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
+def segment_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, list[Segmentation]]:
+    """Segment ``images`` uint8 [n, h, w, 3] with float32 in TensorFlow, and with each export in each encoding.
+
+    Exports go into ``work``. Return the segmentations by ``float32`` and ``kind, encoding``.
+    """
+    segment = in_tensorflow(source)
+    found = {"float32": [segment(encode_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
     for kind in ("int8-cast", "int8"):
-        write.write(KINDS[kind](source), work / kind)
+        write.write(RECIPES[kind](source), work / kind)
         for encoding, tensor_content in ENCODINGS.items():
             name = f"{kind}, {encoding}"
-            with served(work / kind, source.settings, tensor_content=tensor_content) as ask:
-                answers[name] = [ask(as_png(image)) for image in tqdm(images, desc=name, unit="image")]
-    return answers
+            with on_model_server(work / kind, source.settings, tensor_content=tensor_content) as segment:
+                found[name] = [segment(encode_png(image)) for image in tqdm(images, desc=name, unit="image")]
+    return found
 
 
-def against_float32(answers: Mapping[str, Sequence[Seen]]) -> dict[str, Fidelity]:
-    """Return the figures of each export."""
+def against_float32(found: Mapping[str, Sequence[Segmentation]]) -> dict[str, Fidelity]:
+    """Return the differences of each export."""
     return {
-        name: summarise([compare(*pair) for pair in zip(answers["float32"], others, strict=True)])
-        for name, others in answers.items()
+        name: summarise([compare(*pair) for pair in zip(found["float32"], others, strict=True)])
+        for name, others in found.items()
         if name != "float32"
     }
 
 
-def measure(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, Fidelity]:
-    """Export `source` into `work` and ask for `images` uint8 (n, h, w, 3): figures by `kind, encoding`."""
-    return against_float32(ask_all(source, images, work))
-
-
-class Given(evaluate.Model):
-    """A model whose answers are there already, in the order of the images."""
-
-    def __init__(self, answers: Sequence[Seen]) -> None:
-        self._next = iter(answers)
-
-    def segment(self, image: NDArray[np.uint8]) -> tuple[pipeline.Instance, ...]:  # noqa: ARG002 - it is its turn
-        """Return the next answer."""
-        return next(self._next).instances
-
-
-def figures_of(answers: Mapping[str, Sequence[Seen]], scenes: dataset.Dataset) -> dict[str, dict[str, Any]]:
-    """Return a row of figures for float32 and for each export, mask AP (COCO's, 0..1) among them."""
-    precision = {name: evaluate.average_precision(Given(seen), scenes)["mask_ap"] for name, seen in answers.items()}
-    share = saturated_share(answers["float32"])
-    instances = sum(len(one.instances) for one in answers["float32"])
+def figures_of(found: Mapping[str, Sequence[Segmentation]], scenes: dataset.Dataset) -> dict[str, dict[str, Any]]:
+    """Return a row of figures for float32 and for each export, with COCO's mask AP, 0..1."""
+    precision = {
+        name: evaluate.average_precision((one.instances for one in images), scenes)["mask_ap"]
+        for name, images in found.items()
+    }
+    saturated = saturated_share(found["float32"])
+    instances = sum(len(one.instances) for one in found["float32"])
     rows: dict[str, dict[str, Any]] = {"float32": {"instances": instances, "mask_ap": precision["float32"]}}
-    for name, row in against_float32(answers).items():
+    for name, row in against_float32(found).items():
         change = precision[name] - precision["float32"]
         rows[name] = {**asdict(row), "mask_ap": precision[name], "mask_ap_difference": change}
         if name.startswith("int8-cast"):
-            rows[name]["saturated_share"] = share
+            rows[name]["saturated_share"] = saturated
     return rows
 
 
@@ -100,7 +87,7 @@ COLUMNS = {  # head -> figure, format
 
 
 def describe(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table of differences, with what its columns mean."""
+    """Return the table of differences, and what its columns mean."""
     cells = [
         [name, *(format(row[key], form) if row.get(key) is not None else "" for key, form in COLUMNS.values())]
         for name, row in rows.items()
@@ -115,20 +102,20 @@ def describe(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Parse the command line, measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.export.report.fidelity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.models.shapes.fidelity", description=__doc__)
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes (default %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/model"), help="folder for scenes and the result")
     args = parser.parse_args()
-    source = the_bundled_model()
+    source = export.source()
     scenes = dataset.load_or_draw(args.work / "held_out.npz", dataset.HELD_OUT_SEED, args.scenes)
     with tempfile.TemporaryDirectory() as folder:
-        rows = figures_of(ask_all(source, scenes.images, Path(folder)), scenes)
-        weights = weigh(Path(folder))
-    print(f"{describe(rows)}\n\n{describe_bytes(weights)}")
+        rows = figures_of(segment_all(source, scenes.images, Path(folder)), scenes)
+        transport = measure_transport(Path(folder))
+    print(f"{describe(rows)}\n\n{describe_transport(transport)}")
     written = {
         "scenes": args.scenes,
         "against_float32": rows,
-        "bytes": {key: {**asdict(one), "total_bytes": one.total_bytes} for key, one in weights.items()},
+        "bytes": {key: {**asdict(one), "total_bytes": one.total_bytes} for key, one in transport.items()},
     }
     (args.work / "fidelity.json").write_text(json.dumps(written, indent=1))
 
