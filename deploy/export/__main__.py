@@ -1,9 +1,11 @@
 """Export an instance-segmentation model for TensorFlow Serving, with int8 inputs and outputs.
 
-Without a KIND, int8 is exported. Exit codes: 0 done, 1 not possible, 2 options that do not fit together.
+Without a KIND, int8 is exported. Without a source, the bundled model of circles, squares and triangles is exported.
+Exit codes: 0 done, 1 not possible, 2 options that do not fit together.
 """
 
 import argparse
+import importlib
 import logging
 import sys
 import time
@@ -23,6 +25,7 @@ from handler.model.contract import AnchorInput, MatterportSettings, Resize
 if TYPE_CHECKING:
     from deploy.export.source import Source
 
+EXAMPLE = "deploy.models.shapes.export:source"  # found by name: nothing here imports the bundled model
 MATTERPORT = Config.from_environ({}).matterport
 MATTERPORT_OPTIONS: dict[str, Any] = {  # the options that say how a Matterport model was trained, and their defaults
     "mean": MATTERPORT.mean,
@@ -112,7 +115,7 @@ def main(
 ) -> int:
     """Export and print the new folder; return the exit code. An error is one line on stderr.
 
-    ``source`` returns the model to export. Without it, the command line must name one.
+    ``source`` returns the model to export. Without it, the command line names one, or the bundled model is exported.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
@@ -121,15 +124,30 @@ def main(
     args = top.parse_args(given)
     if source is None:
         trained = {name: value for name in MATTERPORT_OPTIONS if (value := getattr(args, name)) is not None}
-        if problem := _misfit(args):
+        if _is_bare(args, trained):
+            source = _read_example
+        elif problem := _misfit(args):
             top.error(problem)
-        source = partial(_read_source, args, trained)
+        else:
+            source = partial(_read_source, args, trained)
     try:
         with stop_signals():
             return _run(args, source)
     except KeyboardInterrupt:
         print("export: interrupted; nothing is left behind", file=sys.stderr)
         return 1
+
+
+def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any]) -> bool:
+    """Tell whether no option says anything of a source."""
+    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
+    return all(value is None for value in named) and args.signature == "serving_default" and not trained
+
+
+def _read_example() -> "Source":
+    module, _, function = EXAMPLE.partition(":")
+    example: Source = getattr(importlib.import_module(module), function)()
+    return example
 
 
 def _misfit(args: argparse.Namespace) -> str | None:

@@ -262,7 +262,6 @@ def test_labels_of_the_wrong_count(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "the source must be --saved-model, or --builder and --weights, got neither"),
         (["--max-dim", "512"], "the source must be --saved-model, or --builder and --weights, got neither"),
         (["--builder", "a:b"], "--builder and --weights go together"),
         ([*BUILDER, "--saved-model", "x"], "must be --saved-model or --builder, got both"),
