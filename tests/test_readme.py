@@ -9,22 +9,11 @@ import pytest
 from handler.config import Config
 from handler.errors import SegmentError
 from handler.options import Format, MaskEncoding, Options
+from tests.support.environ import Asked
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md", "deploy/models/shapes/README.md")
-
-
-class Asked(dict):
-    """An environment without variables that remembers which were asked for."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return default
 
 
 def rows(column):

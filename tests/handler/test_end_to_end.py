@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco
 
 from tests.support.backend import BOUNDARY
-from tests.test_main import png
+from tests.support.images import noise
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def http(request, base_path, monkeypatch):
 
 def test_a_real_model_answers(http):
     assert http.get("/model").json["contract"] == json.loads(BOUNDARY.to_json())
-    answer = http.post("/", data=png())
+    answer = http.post("/", data=noise())
     assert answer.status_code == 200, answer.text
     (instance,) = answer.json["instances"]
     assert (instance["label"], instance["score"], instance["area"]) == ("circle", 0.5, 512)

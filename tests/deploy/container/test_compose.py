@@ -15,7 +15,7 @@ from deploy.model_server.models import models_from_file
 from handler.config import Config
 from tests.deploy.container import dockerfile
 from tests.http import scenes
-from tests.test_readme import Asked
+from tests.support.environ import Asked
 
 FOLDER = dockerfile.DOCKERFILE.parent
 TEXT = (FOLDER / "compose.yaml").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from deploy.models.shapes import bundled, coins, network
 from handler.model import mold
 from handler.model.contract import AnchorInput, ModelContract, Resize
 from tests.deploy.export import savedmodels
-from tests.handler.masks.test_encodings import sample
+from tests.support.masks import sample
 from tests.support.readers import coco_decode, float32_decode
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from handler.config import Config
-from tests.test_readme import Asked
+from tests.support.environ import Asked
 
 from .rendered import FUNCTION, KUBERNETES, NAMESPACE, OVERLAYS, SERVING, TRACK, environment, pods_of, services
 

@@ -11,7 +11,6 @@ import sys
 import threading
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,8 +18,7 @@ from skimage import data
 
 from deploy.local.stack import free_ports
 from deploy.models.shapes import coins, evaluate
-from handler.pipeline import Instance
-from handler.web.schemas import RleMask
+from tests.support.answers import instances
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,14 +47,6 @@ def coins_answer(demo, build):
 def taken():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def instances(answer):
-    for one in answer["instances"]:
-        x, y, width, height = (one["box"][side] for side in ("x", "y", "width", "height"))
-        box = (y, x, y + height, x + width)
-        mask = msgspec.convert(one["mask"], RleMask)
-        yield Instance(one["class_id"], one["label"], one["score"], box, one["area"], mask)
 
 
 def test_the_demo_finds_the_coins(demo, coins_answer):

@@ -15,8 +15,8 @@ from dnslib import QTYPE, RR, A
 from dnslib.server import BaseResolver, DNSServer
 
 from tests.http.conftest import running
+from tests.support.images import noise
 from tests.support.replicas import Replica
-from tests.test_main import png
 
 NAME = "tf-serving.segment.internal"
 HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -89,7 +89,7 @@ class Clients:
         self._pool.shutdown()
 
     def _ask(self):
-        image = png()
+        image = noise()
         while not self._stop.is_set():
             answer = self._function.post(image)
             good = answer.status == 200 and answer.json()["instances"][0]["area"] == 512

@@ -4,23 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from handler.masks import spans
 from handler.masks.encodings import encode_masks, unmold_masks
 from handler.web.schemas import Box
+from tests.support.masks import cut, sample
 from tests.support.readers import coco_decode, cvat_decode, fill, float32_decode, iou, paste, png_decode
-
-
-def sample(mask, box):
-    """Write the definition out: bilinear at half-pixel centres over the box, edge repeated."""
-    y1, x1, y2, x2 = box
-    grid = np.meshgrid(
-        (np.arange(y2 - y1) + 0.5) * mask.shape[0] / (y2 - y1) - 0.5,
-        (np.arange(x2 - x1) + 0.5) * mask.shape[1] / (x2 - x1) - 0.5,
-        indexing="ij",
-    )
-    return map_coordinates(mask.astype(float), grid, order=1, mode="nearest")
 
 
 def smooth(seed, sigma=3.0, shape=(28, 28)):
@@ -122,9 +112,7 @@ def test_all_encodings_describe_the_same_mask(data):
         assert floats.box == Box(**as_box(box))
     else:
         assert clipped == box
-    exact = sample(probabilities, box)[clipped[0] - box[0] :, clipped[1] - box[1] :][
-        : mask.bits.shape[0], : mask.bits.shape[1]
-    ]
+    exact = cut(sample(probabilities, box), box, clipped)
     sure = np.abs(exact - threshold) > 1e-5
     assert np.array_equal((exact >= threshold)[sure], mask.bits[sure])
 
