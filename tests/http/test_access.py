@@ -3,7 +3,7 @@
 import pytest
 
 from tests.http.client import ok, problem
-from tests.http.conftest import KEYS
+from tests.http.service import KEYS
 from tests.support.images import noise
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from handler.options import Options
 from tests.http.client import ok
-from tests.http.conftest import KEYS
+from tests.http.service import KEYS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {"gunicorn": 2200, "flask": 100}

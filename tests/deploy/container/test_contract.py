@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 
-from deploy.local.stack import free_ports
 from tests.deploy.container.dockerfile import ROOT
 from tests.http import scenes
+from tests.support.processes import free_port
 
 NAMES = ("TF_SERVING_ADDRESS", "MODEL_NAME", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
 SERVERS = 2  # each test is run under both servers of functions-framework
@@ -36,7 +36,7 @@ def test_formats_routes_and_images_are_the_same_against_a_served_model():
 
 
 def test_the_tests_ask_the_server_that_the_environment_names():
-    (nobody,) = free_ports(1)
+    nobody = free_port()
     address = f"127.0.0.1:{nobody}"
     done = run("pytest", "tests/http/test_web.py", "-k", "test_routes", TF_SERVING_ADDRESS=address, DEADLINE_S="1")
     assert done.returncode == 1

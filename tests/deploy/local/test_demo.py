@@ -9,18 +9,15 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
-from deploy.local.stack import free_ports
 from deploy.models.shapes import coins, evaluate
 from tests.support.answers import instances
-
-ROOT = Path(__file__).parents[3]
+from tests.support.processes import ROOT, free_port
 
 
 def run(module, *flags, timeout_s=240):
@@ -116,7 +113,7 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(build, tmp_path, content
 
 
 def test_serve_answers_as_the_demo_until_it_is_stopped(coins_answer, build):
-    port, grpc_port = free_ports(2)
+    port, grpc_port = free_port(), free_port()
     command = [sys.executable, "-m", "deploy.local.serve", f"--build={build}", f"--port={port}"]
     with subprocess.Popen(
         [*command, f"--grpc-port={grpc_port}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

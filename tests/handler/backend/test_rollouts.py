@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import exports, stack
+from deploy.local import exports
 from deploy.local.photo import write_coins
 from deploy.models.shapes import bundled
-from tests.http.conftest import running
-from tests.support.replicas import Replica
+from tests.support.function import running
+from tests.support.processes import StandIn
 
 BUILD = Path(__file__).parents[3] / "build"
 KINDS = ("float32", "article", "boundary")
@@ -80,15 +80,14 @@ def replica(folder, versions, port=None, label=None):
         f'model_config_list {{ config {{ name: "shapes" base_path: "{base}" model_platform: "tensorflow" '
         f"model_version_policy {{ specific {{ {policy} }} }} {labels} }} }}"
     )
-    port = port or stack.free_ports(1)[0]
-    return Replica("127.0.0.1", port, f"--model_config_file={config}", log=folder / "replica.log")
+    return StandIn(f"--model_config_file={config}", log=folder / "replica.log", port=port)
 
 
 def function(folder, *replicas, **settings):
     """Run the function in front of the replicas, for exports with and without a contract."""
     address = "ipv4:" + ",".join(f"127.0.0.1:{one.port}" for one in replicas)
     settings = {**bundled.ENVIRONMENT, "MODEL_NAME": "shapes", **settings}
-    return running(folder, "gunicorn", TF_SERVING_ADDRESS=address, **settings)
+    return running(folder, TF_SERVING_ADDRESS=address, **settings)
 
 
 class Load:

@@ -14,9 +14,9 @@ import pytest
 from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model
 from deploy.model_server.server import ModelServer
-from tests.http.conftest import running
 from tests.support.certificates import Authority, ssl_config
 from tests.support.front_door import FrontDoor, MetadataServer, claims, front_door, metadata_server
+from tests.support.function import running
 from tests.support.images import noise
 
 AUDIENCE = "https://model.example"
@@ -48,7 +48,7 @@ def start(tmp_path):
         def start(address, **settings):
             settings = {"DEADLINE_S": "5", **settings}
             names = {"TF_SERVING_ADDRESS": address, "TF_SERVING_TLS": "on", "MODEL_NAME": "shapes"}
-            return stack.enter_context(running(tmp_path, "gunicorn", **{**names, **settings}))
+            return stack.enter_context(running(tmp_path, **{**names, **settings}))
 
         yield start
 
