@@ -5,7 +5,7 @@ FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity setup clean
+.PHONY: help demo serve test test-all test-campaigns test-contract check bench bundle capacity load train evaluate fidelity setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,13 @@ demo: setup ## find the coins in a photograph: export, serve, ask, draw; results
 serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
 	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
 
-test: setup ## run the tests
-	@$(RUN) pytest $(ARGS)
+test: setup ## run the daily tests, the cheapest first
+	@$(RUN) pytest -n 2 $(ARGS)
+
+test-all: test test-campaigns ## run the daily tests, then the campaigns
+
+test-campaigns: setup ## run what costs too much for every day, and print which branches all of it reaches
+	@$(RUN) pytest -n 2 --campaign --cov --cov-report=term:skip-covered $(ARGS)
 
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.http $(ARGS)

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -65,7 +65,6 @@ BOXES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=400)
 @given(
     size_hw=st.tuples(st.integers(2, 400), st.integers(2, 400)),
     rule=st.sampled_from(RULES),

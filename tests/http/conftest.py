@@ -7,6 +7,9 @@ from tests.support.processes import wait_for
 
 __all__ = ["KEYS", "running", "show_scene", "wait_for"]
 SCRIPTED = pytest.StashKey()  # the tests that a TensorFlow Serving is not asked
+UNDER = [  # deployed functions run under gunicorn
+    pytest.param(server, marks=() if server == "gunicorn" else pytest.mark.campaign) for server in SERVERS
+]
 
 
 def pytest_configure(config):
@@ -27,7 +30,7 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line(f"against TensorFlow Serving on {TF_SERVING}, model {MODEL['name']}: {told}")
 
 
-@pytest.fixture(scope="package", params=SERVERS)
+@pytest.fixture(scope="package", params=UNDER)
 def started(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     with running(folder, request.param, CORS_ORIGINS=ORIGIN, GOOGLE_CLOUD_PROJECT="a-project") as function:
@@ -42,7 +45,7 @@ def function(started):
     return started
 
 
-@pytest.fixture(scope="package", params=SERVERS)
+@pytest.fixture(scope="package", params=UNDER)
 def locked(request, tmp_path_factory):
     """Yield a function that asks for API keys."""
     folder = tmp_path_factory.mktemp(f"locked-{request.param}")

@@ -107,6 +107,7 @@ def test_images_are_harmless_where_they_decode():
     assert 0.2 < np.mean([request.harmless for request in damaged]) < 0.6
 
 
+@pytest.mark.campaign
 def test_every_flood_is_small_enough_and_harmless_where_it_decodes():
     for name in FLOODS:
         request = flood(name)

@@ -23,7 +23,7 @@ NEED_TENSORFLOW = (
     "tests/handler/test_end_to_end.py",
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
-COPIED = ("__init__.py", "support", "handler", "http", "deploy/model_server/golden")
+COPIED = ("__init__.py", "conftest.py", "support", "handler", "http", "deploy/model_server/golden")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def python_of(folder):
     return folder / "bin" / "python"
 
 
-def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path):
+@pytest.mark.campaign
+@pytest.mark.parametrize("flags", [(), ("--campaign",)], ids=["daily", "campaign"])
+def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path, flags):
     venv.create(tmp_path / "venv", with_pip=False)
     python = python_of(tmp_path / "venv")
     shown = subprocess.run(
@@ -62,6 +64,7 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
             "-m",
             "pytest",
             "-q",
+            *flags,
             "tests/handler",
             "tests/http",
             *(f"--ignore={name}" for name in NEED_TENSORFLOW),
@@ -92,6 +95,7 @@ def installed(written, tmp_path_factory):
     return folder
 
 
+@pytest.mark.campaign
 def test_it_is_small_with_all_that_it_needs(written, installed):
     files = [path for path in (*written.rglob("*"), *installed.rglob("*")) if path.is_file()]
     pip = sum(path.stat().st_size for path in files if "/site-packages/pip" in str(path))
@@ -108,6 +112,7 @@ def test_what_fetches_id_tokens_comes_where_it_is_asked_for(tmp_path):
     assert packages("--id-tokens") - packages() >= {"google-auth", "cryptography", "requests"}
 
 
+@pytest.mark.campaign
 def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed, tmp_path):
     settings = {"PYTHONDONTWRITEBYTECODE": "1"}
     with (

@@ -20,8 +20,9 @@ from deploy.models.shapes import bundled, dataset
 from handler.image.decode import Photo
 from handler.model import mold, quantize
 from handler.model.contract import ModelContract
+from tests.support import counts
 
-SCENES = 40
+SCENES = counts.pick(16, 40)
 ROOT = Path(__file__).parents[3]
 
 
@@ -36,10 +37,11 @@ def figures(source, tmp_path_factory):
     return fidelity.measure(source, scenes.images, tmp_path_factory.mktemp("exports"))
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
 def test_the_boundary_gives_the_masks_of_float32(figures, encoding):
     row = figures[f"boundary, {encoding}"]
-    assert row.instances > 200
+    assert row.instances > 5 * SCENES
     assert (row.lost, row.extra) == (0, 0)
     assert row.iou_mean >= 0.999
     assert row.iou_min_large >= 0.98
@@ -47,6 +49,7 @@ def test_the_boundary_gives_the_masks_of_float32(figures, encoding):
     assert row.score_difference <= 1e-5
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
 def test_article_masks_are_recovered(figures, encoding):
     row = figures[f"article, {encoding}"]

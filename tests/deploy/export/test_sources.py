@@ -1,6 +1,7 @@
 """Every kind of source through the command line, the stand-in and the function; oracles are TensorFlow and NumPy."""
 
 import io
+import itertools
 import sys
 import warnings
 from contextlib import contextmanager
@@ -32,11 +33,11 @@ RECIPES = ["boundary", "article"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, exported):
     folder = tmp_path_factory.mktemp("sources")
+    (folder / "float32").symlink_to(exported("float32"))
     (folder / "labels.txt").write_text("circle\nsquare\ntriangle\n")
-    assert main(["float32", "--output", str(folder / "float32")]) == 0
-    savedmodels.save_tensorflow_1(folder / "tensorflow_1", folder / "float32" / "1")
+    savedmodels.save_tensorflow_1(folder / "tensorflow_1", newest(folder / "float32"))
     model = network.build()
     model.load_weights(bundled.WEIGHTS)
     with h5py.File(folder / "keras_2.h5", "w") as file, warnings.catch_warnings():
@@ -45,13 +46,18 @@ def folder(tmp_path_factory):
     return folder
 
 
+def newest(base):
+    """Return the folder of the highest version under a base path."""
+    return max(base.glob("[0-9]*"), key=lambda path: int(path.name))
+
+
 def source_options(folder, source):
     builder = ["--builder", bundled.BUILDER, "--weights"]
     labels = ["--labels", str(folder / "labels.txt")]
     return {
         "builder": [*builder, str(bundled.WEIGHTS)],
         "builder, Keras 2": [*builder, str(folder / "keras_2.h5")],
-        "TensorFlow 2": ["--saved-model", str(folder / "float32" / "1"), *labels],
+        "TensorFlow 2": ["--saved-model", str(newest(folder / "float32")), *labels],
         "TensorFlow 1": ["--saved-model", str(folder / "tensorflow_1"), *labels],
     }[source] + OWN
 
@@ -81,7 +87,7 @@ def in_tensorflow(folder, image):
     top, left, bottom, right = frame.window
     molded = np.zeros((1, *frame.frame_hw, 3), np.float32)
     molded[0, top:bottom, left:right] = image
-    outputs = tf.saved_model.load(str(folder / "float32" / "1")).signatures["serving_default"](
+    outputs = tf.saved_model.load(str(newest(folder / "float32"))).signatures["serving_default"](
         input_image=tf.constant(molded - np.float32(bundled.SETTINGS.mean)),
         input_image_meta=tf.constant(mold.meta(frame, 4)),
         input_anchors=tf.constant(mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors)),
@@ -91,8 +97,17 @@ def in_tensorflow(folder, image):
     return rows[real], outputs["mrcnn_mask"].numpy()[0][real]
 
 
-@pytest.mark.parametrize("source", ["builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1"])
-@pytest.mark.parametrize("recipe", RECIPES)
+SOURCES = ("builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1")
+DAILY = [("builder", "boundary"), ("TensorFlow 1", "boundary"), ("TensorFlow 2", "article")]
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe"),
+    [
+        pytest.param(*route, marks=() if route in DAILY else pytest.mark.campaign)
+        for route in itertools.product(SOURCES, RECIPES)
+    ],
+)
 def test_every_route_answers_through_the_function(folder, tmp_path, monkeypatch, source, recipe):
     assert main([recipe, "--output", str(tmp_path / "shapes"), *source_options(folder, source)]) == 0
     image = coins.photo(384)
@@ -255,9 +270,8 @@ def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
     assert [one["class_id"] for one in found] == classes[[0, 2, 4]].tolist()
 
 
-def test_labels_of_the_source_are_kept(tmp_path):
-    assert main(["--output", str(tmp_path / "first")]) == 0
-    loaded = tf.saved_model.load(str(tmp_path / "first" / "1"))
+def test_labels_of_the_source_are_kept(tmp_path, exported):
+    loaded = tf.saved_model.load(str(newest(exported("boundary"))))
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
     def serve(image):
@@ -275,9 +289,8 @@ def test_labels_of_the_source_are_kept(tmp_path):
     assert b'"labels":{"1":"circle"' in state(query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
 
 
-def test_the_warm_up_is_a_request_the_model_answers(tmp_path):
-    assert main(["--output", str(tmp_path / "shapes")]) == 0
-    version = tmp_path / "shapes" / "1"
+def test_the_warm_up_is_a_request_the_model_answers(exported):
+    version = newest(exported("boundary"))
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
     (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     request = log.predict_log.request

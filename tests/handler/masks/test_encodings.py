@@ -2,7 +2,7 @@ import base64
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
@@ -79,7 +79,6 @@ def test_a_plateau_at_the_threshold_has_no_holes(level):
     assert iou(fill([ring], (300, 300)), masks.one(0).bits) > 0.999
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_all_encodings_describe_the_same_mask(data):
     image_hw = data.draw(st.integers(60, 300)), data.draw(st.integers(60, 300))

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.masks.spans import TIE, fill, find_spans
 from tests.support.masks import cut, sample
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_spans_are_the_pixels_at_least_at_the_threshold(data):
     image_hw = data.draw(st.integers(1, 80)), data.draw(st.integers(1, 80))

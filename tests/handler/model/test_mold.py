@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import skimage.transform
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -141,7 +141,6 @@ def test_unmold_by_hand():
     assert unmold_boxes(box.astype(np.float32), frame).tolist() == [[0, 0, 480, 640]]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_unmold_undoes_mold(data):
     height, width = data.draw(st.integers(2, 2000)), data.draw(st.integers(2, 2000))
