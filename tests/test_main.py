@@ -78,7 +78,12 @@ def test_the_limits_of_images_are_those_of_the_settings(http):
 
 def test_the_deadline_is_the_one_of_the_settings(http, backend):
     slow = restarted(DEADLINE_S="0.2")
-    backend.see = lambda image: time.sleep(1) or backend.outputs
+
+    def see(image):
+        time.sleep(1)
+        return backend.outputs
+
+    backend.see = see
     assert "within the deadline" in problem(slow.post("/", data=noise()), 504)
 
 

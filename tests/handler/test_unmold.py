@@ -12,6 +12,7 @@ from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
+from handler.web.schemas import RleMask
 from tests.support.masks import cut, sample
 from tests.support.readers import coco_decode
 
@@ -112,6 +113,7 @@ def test_boxes_and_masks_are_matterports(size_hw, rule, boxes, mask_hw, seed):
     for instance, (place, whole, clipped) in zip(result.instances, expected, strict=True):
         assert list(instance.box) == clipped
         inside = cut(sample(codes[0, place] / 127, whole), whole, clipped)
+        assert isinstance(instance.mask, RleMask)
         mask = coco_decode({"size": [height, width], "counts": instance.mask.counts})
         crop = mask[clipped[0] : clipped[2], clipped[1] : clipped[3]]
         sure = np.abs(inside - 0.5) > 1e-5

@@ -226,7 +226,7 @@ def test_supervision_reads_the_roboflow_format(function, truth, mask):
     assert read.xyxy.tolist() == [[x, y, x + width, y + height] for x, y, width, height in boxes]
     assert read.confidence.tolist() == [one["score"] for one in plain]
     assert read.class_id.tolist() == [one["class_id"] for one in plain]
-    assert read.data["class_name"].tolist() == [one["label"] for one in plain]
+    assert list(read.data["class_name"]) == [one["label"] for one in plain]
     for found, expected in zip(read.mask, truth, strict=False):
         if mask == "rle":
             assert np.array_equal(found, expected)

@@ -14,7 +14,7 @@ host = os.environ["TF_SERVING_REST"]
 
 @functions_framework.http
 def segment(request):
-    image = article.skimage.io.imread(article.io.BytesIO(request.get_data()))
+    image = article.skimage.io.imread(article.io.BytesIO(request.get_data()))  # type: ignore[attr-defined]
     _, meta, window = article.mold(image)
     molded = image.astype(np.float32) - article.MEAN.astype(np.float32)
     inputs = {"input_image": molded[None], "input_image_meta": meta[None], "input_anchors": article.ANCHORS}

@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from deploy.export.__main__ import KINDS, main
+from deploy.export.__main__ import main
+from deploy.export.kinds import KINDS
 from deploy.models.shapes import bundled
 from tests.deploy.export import savedmodels
 

@@ -90,7 +90,7 @@ def test_boundary_rows_equal_the_source_run_in_keras(source):
     image = dataset.draw(dataset.HELD_OUT_SEED + 5, 1).images[0][:150, :170]
     molded, frame = mold.mold(Photo.of(Image.fromarray(image)), bundled.SETTINGS.resize, padded=True)
     inputs = {
-        "input_image": (molded.astype(np.float32) - np.float32(bundled.SETTINGS.mean))[None],
+        "input_image": (molded.astype(np.float32) - np.array(bundled.SETTINGS.mean, np.float32))[None],
         "input_image_meta": mold.meta(frame, 4),
         "input_anchors": mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors),
     }

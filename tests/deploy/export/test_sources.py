@@ -88,7 +88,7 @@ def in_tensorflow(folder, image):
     molded = np.zeros((1, *frame.frame_hw, 3), np.float32)
     molded[0, top:bottom, left:right] = image
     outputs = tf.saved_model.load(str(newest(folder / "float32"))).signatures["serving_default"](
-        input_image=tf.constant(molded - np.float32(bundled.SETTINGS.mean)),
+        input_image=tf.constant(molded - np.array(bundled.SETTINGS.mean, np.float32)),
         input_image_meta=tf.constant(mold.meta(frame, 4)),
         input_anchors=tf.constant(mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors)),
     )
@@ -231,7 +231,8 @@ def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
             18,
         ]
     recorded = record(loaded, kind, frame, meta, anchors)
-    expected = np.concatenate([-np.float32(mean), -np.float32(mean), meta[0], anchors[0, 0], anchors[0, -1]])
+    black = -np.array(mean, np.float32)
+    expected = np.concatenate([black, black, meta[0], anchors[0, 0], anchors[0, -1]])
     expected = np.append(expected, len(anchors[0]))
     sent = np.arange(len(recorded)) % 6 != 4  # the class of each row, which has to be 0 here
     np.testing.assert_allclose(
@@ -245,7 +246,7 @@ def record(loaded, kind, frame, meta, anchors):
     if kind == "boundary":
         rows = serve(input_image=tf.fill([1, 96, 128, 3], tf.constant(-128, tf.int8)))["mrcnn_detection"]
     else:
-        image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.float32((10, 20, 30))
+        image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.array((10, 20, 30), np.float32)
         rows = serve(input_image=image, input_image_meta=meta, input_anchors=anchors)["mrcnn_detection"]
     return rows.numpy().ravel() * 4096
 

@@ -22,8 +22,8 @@ def smooth(seed, sigma=3.0, shape=(28, 28)):
 def unmold(mask, box, clipped=None, threshold=0.5, image_hw=None):
     """Return the masks of a single object."""
     clipped = clipped or box
-    boxes = (np.array([each]) for each in (box, clipped))
-    return unmold_masks(mask[None], *boxes, image_hw or (max(0, clipped[2]), max(0, clipped[3])), threshold)
+    image_hw = image_hw or (max(0, clipped[2]), max(0, clipped[3]))
+    return unmold_masks(mask[None], np.array([box]), np.array([clipped]), image_hw, threshold)
 
 
 def bits(*args, **kwargs):

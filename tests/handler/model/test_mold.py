@@ -149,7 +149,7 @@ def test_unmold_undoes_mold(data):
         return
     y1, x1 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     box = np.array([[y1, x1, data.draw(st.integers(y1 + 1, height)), data.draw(st.integers(x1 + 1, width))]])
-    assert np.array_equal(unmold_boxes(mold_boxes(box, frame), frame), box)
+    assert np.array_equal(unmold_boxes(mold_boxes(box, frame), frame), box)  # type: ignore[arg-type]
 
 
 def test_a_one_pixel_image_maps_to_itself():
