@@ -3,13 +3,14 @@
 PYTHONS = python3.11 python3.12 python3.13 python3
 FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 RUN = .venv/bin/python -m
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test test-contract check bench bundle capacity load train evaluate fidelity lock setup clean
+.PHONY: help demo serve test test-all test-campaigns test-contract check bench bundle capacity load train evaluate fidelity lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|test-campaigns|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
 	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
@@ -17,8 +18,13 @@ demo: setup ## find the coins in a photograph: export, serve, ask, draw; results
 serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
 	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
 
-test: setup ## run the tests
-	@$(RUN) pytest $(ARGS)
+test: setup ## run the daily tests, the cheapest first
+	@$(RUN) pytest $(PARALLEL) $(ARGS)
+
+test-all: test test-campaigns ## run the daily tests, then the campaigns
+
+test-campaigns: setup ## run what costs too much for every day, and print which branches all of it reaches
+	@$(RUN) pytest $(PARALLEL) --campaign --cov --cov-report=term:skip-covered $(ARGS)
 
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.http $(ARGS)

@@ -16,14 +16,9 @@ import pytest
 from PIL import Image
 
 from tests.support.backend import Backend, serve
+from tests.support.images import noise
 
 ROOT = Path(__file__).parent.parent
-
-
-def png(width=64, height=64):
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -50,9 +45,9 @@ def problem(answer, status):
 
 
 def test_what_the_model_is_sent(http, backend):
-    assert http.post("/", data=png()).status_code == 200
+    assert http.post("/", data=noise()).status_code == 200
     sent = backend.request.inputs["input_image"]
-    pixels = np.asarray(Image.open(io.BytesIO(png())))
+    pixels = np.asarray(Image.open(io.BytesIO(noise())))
     assert np.array_equal(np.frombuffer(sent.tensor_content, np.int8), (pixels.astype(int) - 128).ravel())
 
 
@@ -73,18 +68,23 @@ def restarted(**settings):
 
 
 def test_the_limits_of_images_are_those_of_the_settings(http):
-    assert http.post("/", data=png()).status_code == 200
+    assert http.post("/", data=noise()).status_code == 200
     few = restarted(MAX_PIXELS="1000")
-    assert "at most 1000 pixels, got 64 x 64" in problem(few.post("/", data=png()), 413)
+    assert "at most 1000 pixels, got 64 x 64" in problem(few.post("/", data=noise()), 413)
     other = restarted(IMAGE_KINDS="webp,gif")
-    assert "the image must be webp, gif, got a PNG" in problem(other.post("/", data=png()), 415)
+    assert "the image must be webp, gif, got a PNG" in problem(other.post("/", data=noise()), 415)
     assert "image/gif" in other.get("/openapi.json").json["paths"]["/"]["post"]["requestBody"]["content"]
 
 
 def test_the_deadline_is_the_one_of_the_settings(http, backend):
     slow = restarted(DEADLINE_S="0.2")
-    backend.see = lambda image: time.sleep(1) or backend.outputs
-    assert "within the deadline" in problem(slow.post("/", data=png()), 504)
+
+    def see(image):
+        time.sleep(1)
+        return backend.outputs
+
+    backend.see = see
+    assert "within the deadline" in problem(slow.post("/", data=noise()), 504)
 
 
 def test_any_origin_may_read_where_all_are_allowed(http):
@@ -100,7 +100,7 @@ def test_a_defect_is_a_500_with_its_traceback_in_the_log_alone(http, monkeypatch
         raise RuntimeError("secret")
 
     monkeypatch.setattr(sys.modules["main"].SERVICE, "segment", boom)
-    answer = http.post("/", data=png())
+    answer = http.post("/", data=noise())
     assert "secret" not in problem(answer, 500)
     (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines() if answer.json["request_id"] in text]
     assert line["severity"] == "ERROR"
@@ -109,7 +109,7 @@ def test_a_defect_is_a_500_with_its_traceback_in_the_log_alone(http, monkeypatch
 
 def test_what_the_backend_said_is_in_the_log_alone(http, backend, capsys):
     backend.errors = [(grpc.StatusCode.INTERNAL, "at 10.0.0.7: out of memory")]
-    assert "10.0.0.7" not in problem(http.post("/", data=png()), 502)
+    assert "10.0.0.7" not in problem(http.post("/", data=noise()), 502)
     logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     (line,) = [line for line in logged if line.get("status") == 502]
     assert line["reason"] == "INTERNAL: at 10.0.0.7: out of memory"
@@ -131,7 +131,7 @@ def run(code):
 ANSWER = """
     import os
     from tests.support.backend import Backend, serve
-    from tests.test_main import png
+    from tests.support.images import noise
     backend = Backend()
     with serve(backend) as address:
         os.environ["TF_SERVING_ADDRESS"] = address
@@ -139,7 +139,7 @@ ANSWER = """
         http = functions_framework.create_app("segment", "main.py").test_client()
         {extra}
         for option in ("mask=rle", "mask=polygon", "mask=png", "mask=float32", "format=cvat", "format=roboflow"):
-            answer = http.post("/?" + option, data=png())
+            answer = http.post("/?" + option, data=noise())
             assert answer.status_code == 200, answer.text
         assert http.get("/openapi.json").status_code == 200
         sys.modules["main"].SERVICE.client.close()

@@ -74,7 +74,7 @@ def objects():
         found = model([centred, mold.meta(frame, network.NUM_CLASSES), anchors], training=False)
         rows = found["mrcnn_detection"].numpy()[0]
         rows = rows[: np.argmin(rows[:, 4])] if (rows[:, 4] == 0).any() else rows
-        place = rng.integers(0, FRAME - ENLARGED * SCENE_PX, 2)
+        place = rng.integers(0, int(FRAME - ENLARGED * SCENE_PX), 2)
         boxes.append((rows[:, :4] * (SCENE_PX - 1) * ENLARGED + np.tile(place, 2)) / (FRAME - 1))
         scores.append(rows[:, 5])
         masks.append(found["mrcnn_mask"].numpy()[0, : len(rows)])

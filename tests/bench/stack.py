@@ -10,11 +10,12 @@ from pathlib import Path
 
 import grpc
 
-from deploy.local.stack import HOST, free_ports
+from deploy.local.stack import HOST
 from deploy.tools.processes import RunError, environment
 from handler.backend.channel import CHANNEL_OPTIONS
 from handler.backend.client import PREDICT
 from tests.bench import backend
+from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "tests" / "bench" / "functions"
@@ -44,7 +45,7 @@ class Stack:
     def __init__(self, build, programs):
         self.folder = recorded(build)
         self.programs = programs
-        self.grpc_port, self.rest_port = free_ports(2)
+        self.grpc_port, self.rest_port = free_port(), free_port()
         programs.start("backend", "tests.bench.backend", str(self.folder), str(self.grpc_port), str(self.rest_port))
         self.address = f"{HOST}:{self.grpc_port}"
         self.channel = grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
@@ -76,7 +77,7 @@ class Function:
 
     def __init__(self, name, source, settings, logs):
         self.name = name
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self.log = logs / f"{name.replace(' ', '_')}.log"
         self.started_s = time.perf_counter()
         flags = ("--target=segment", f"--source={source}", f"--host={HOST}", f"--port={self.port}")

@@ -1,11 +1,7 @@
 """The function against the development stand-in for TensorFlow Serving, with a real SavedModel, on both wire forms."""
 
 import json
-import socket
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import functions_framework
 import numpy as np
@@ -13,33 +9,24 @@ import pytest
 from pycocotools import mask as coco
 
 from tests.support.backend import INT8
-from tests.test_main import png
-
-ROOT = Path(__file__).parents[2]
+from tests.support.images import noise
+from tests.support.processes import ROOT, StandIn
 
 
 @pytest.fixture(params=["false", "true"])
-def http(request, base_path, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    flags = [f"--port={port}", "--model_name=shapes", f"--model_base_path={base_path}"]
+def http(request, base_path, monkeypatch, tmp_path):
+    flags = ["--model_name=shapes", f"--model_base_path={base_path}"]
     flags.append(f"--enable_serialization_as_tensor_content={request.param}")
-    server = subprocess.Popen([sys.executable, "-m", "deploy.model_server", *flags], cwd=ROOT)
-    monkeypatch.setenv("TF_SERVING_ADDRESS", f"localhost:{port}")
-    http = functions_framework.create_app("segment", str(ROOT / "main.py")).test_client()
-    end_s = time.monotonic() + 90
-    while http.get("/ready").status_code != 200 and time.monotonic() < end_s and server.poll() is None:
-        time.sleep(0.3)
-    yield http
-    sys.modules["main"].SERVICE.client.close()
-    server.terminate()
-    server.wait(20)
+    with StandIn(*flags, log=tmp_path / "stand-in.log") as server:
+        monkeypatch.setenv("TF_SERVING_ADDRESS", f"{server.host}:{server.port}")
+        http = functions_framework.create_app("segment", str(ROOT / "main.py")).test_client()
+        yield http
+        sys.modules["main"].SERVICE.client.close()
 
 
 def test_a_real_model_answers(http):
     assert http.get("/model").json["contract"] == json.loads(INT8.to_json())
-    answer = http.post("/", data=png())
+    answer = http.post("/", data=noise())
     assert answer.status_code == 200, answer.text
     (instance,) = answer.json["instances"]
     assert (instance["label"], instance["score"], instance["area"]) == ("circle", 0.5, 512)

@@ -3,16 +3,17 @@
 import io
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from handler.image.decode import Limits
+from handler.masks.schemas import RleMask
 from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
 from handler.options import Options
 from handler.pipeline import segment
 from handler.types import Prediction
-from tests.handler.masks.test_encodings import sample
+from tests.support.masks import cut, sample
 from tests.support.readers import coco_decode
 
 RULES = [
@@ -65,7 +66,6 @@ BOXES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=400)
 @given(
     size_hw=st.tuples(st.integers(2, 400), st.integers(2, 400)),
     rule=st.sampled_from(RULES),
@@ -89,9 +89,9 @@ def test_boxes_and_masks_are_matterports(size_hw, rule, boxes, mask_hw, seed):
         exact = unmold(row, window, frame, height, width)
         assume(all(abs(abs(side % 1) - 0.5) > 1e-6 for side in exact))
         whole = [round(side) for side in exact]
-        cut = [min(max(side, 0), limit) for side, limit in zip(whole, [height, width] * 2, strict=True)]
-        if cut[2] > cut[0] and cut[3] > cut[1]:
-            expected.append((place, whole, cut))
+        clipped = [min(max(side, 0), limit) for side, limit in zip(whole, [height, width] * 2, strict=True)]
+        if clipped[2] > clipped[0] and clipped[3] > clipped[1]:
+            expected.append((place, whole, clipped))
 
     contract = ModelContract(
         image=ImageInput(dtype="int8", zero_point=-128, padded=False),
@@ -110,13 +110,12 @@ def test_boxes_and_masks_are_matterports(size_hw, rule, boxes, mask_hw, seed):
     result = segment(body.getvalue(), Options(), contract, predict, Limits())
     assert sent["input_image"].shape == (1, window[2] - window[0], window[3] - window[1], 3)
     assert [instance.class_id for instance in result.instances] == [1 + place for place, _, _ in expected]
-    for instance, (place, whole, cut) in zip(result.instances, expected, strict=True):
-        assert list(instance.box) == cut
-        y1, x1, y2, x2 = whole
-        exact = sample(codes[0, place] / 127, (y1, x1, y2, x2))
-        inside = exact[cut[0] - y1 : cut[2] - y1, cut[1] - x1 : cut[3] - x1]
+    for instance, (place, whole, clipped) in zip(result.instances, expected, strict=True):
+        assert list(instance.box) == clipped
+        inside = cut(sample(codes[0, place] / 127, whole), whole, clipped)
+        assert isinstance(instance.mask, RleMask)
         mask = coco_decode({"size": [height, width], "counts": instance.mask.counts})
-        crop = mask[cut[0] : cut[2], cut[1] : cut[3]]
+        crop = mask[clipped[0] : clipped[2], clipped[1] : clipped[3]]
         sure = np.abs(inside - 0.5) > 1e-5
         assert np.array_equal(crop[sure], (inside >= 0.5)[sure])
         assert mask.sum() == crop.sum() == instance.area

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import stack
 from deploy.tools.processes import Programs, RunError
 from deploy.tools.signals import stop_signals
 from tests.http import scenes
+from tests.support.processes import HOST, START_S, free_port
 
 
 def main(arguments):
@@ -34,16 +34,16 @@ def stand_in(programs, base):
     """Serve the scene from the folder ``base`` with the stand-in; return its address once it listens."""
     programs.start("export", "tests.http.model", str(base))
     programs.wait()
-    (port,) = stack.free_ports(1)
+    port = free_port()
     flags = (f"--port={port}", f"--model_name={scenes.NAME}", f"--model_base_path={base}")
     programs.start("model server", "deploy.model_server", *flags)
-    programs.wait_until(lambda: listens(port), "the model server listening", stack.START_S)
-    return f"{stack.HOST}:{port}"
+    programs.wait_until(lambda: listens(port), "the model server listening", START_S)
+    return f"{HOST}:{port}"
 
 
 def listens(port):
     with socket.socket() as probe:
-        return probe.connect_ex((stack.HOST, port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def run(arguments):

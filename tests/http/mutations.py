@@ -2,7 +2,7 @@
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.http import bodies, bombs, faults
 from tests.http.corpus import samples
@@ -16,10 +16,11 @@ FLOOD_EVERY = 200
 def hostile(count: int, seed: int) -> Iterator[Hostile]:
     """Yield ``count`` requests, every 200th of them a flood."""
     rng = random.Random(seed)
-    builders = [functools.partial(_damaged, kind) for kind in (*ANY, *OF_FORMAT)] * 2
+    builders: list[Callable[[random.Random], Hostile]] = []
+    builders += [functools.partial(_damaged, kind) for kind in (*ANY, *OF_FORMAT)] * 2
     builders += [functools.partial(_wrapped, wrap) for wrap in ("json", "multipart")]
     builders += [*bodies.BUILDERS, *faults.BUILDERS]
-    builders += [lambda rng, name=name: bombs.bomb(name) for name in bombs.BOMBS]
+    builders += [functools.partial(_bomb, name) for name in bombs.BOMBS]
     for index in range(count):
         floods, within = divmod(index, FLOOD_EVERY)
         if within == FLOOD_EVERY - 1:
@@ -42,6 +43,10 @@ def _damage(kind, rng):
         return ANY[kind](rng, _image(rng))
     image_kind, damage = OF_FORMAT[kind]
     return damage(rng, rng.choice(photos()[image_kind]))
+
+
+def _bomb(name, _):
+    return bombs.bomb(name)
 
 
 def _damaged(kind, rng):

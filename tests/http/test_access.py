@@ -3,19 +3,19 @@
 import pytest
 
 from tests.http.client import ok, problem
-from tests.http.conftest import KEYS
-from tests.test_main import png
+from tests.http.service import KEYS
+from tests.support.images import noise
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_any_of_the_keys_opens(locked, key):
-    assert ok(locked.post(png(), headers={"X-API-Key": key}))["instances"]
+    assert ok(locked.post(noise(), headers={"X-API-Key": key}))["instances"]
     assert ok(locked.ask("GET", "/model", headers={"X-API-Key": key}))["contract"]
 
 
 @pytest.mark.parametrize("key", ["", "first-key", KEYS[0] + "x", ", ".join(KEYS), "\xe9"])
 def test_no_other_does(locked, key):
-    answer = locked.post(png(), headers={"X-API-Key": key.encode("latin-1")})
+    answer = locked.post(noise(), headers={"X-API-Key": key.encode("latin-1")})
     assert "X-API-Key must be a valid key, got another" in problem(answer, 401)
     assert answer.headers["www-authenticate"].startswith("ApiKey")
 
@@ -24,7 +24,7 @@ def test_no_other_does(locked, key):
     ("method", "path"), [("POST", "/"), ("POST", "/any/path"), ("GET", "/model"), ("HEAD", "/model")]
 )
 def test_none_at_all_does_not(locked, method, path):
-    answer = locked.ask(method, path, png() if method == "POST" else None)
+    answer = locked.ask(method, path, noise() if method == "POST" else None)
     assert answer.status == 401
     if method != "HEAD":
         assert "must have an X-API-Key header, got none" in problem(answer, 401)
@@ -38,8 +38,8 @@ def test_probes_and_descriptions_need_none(locked):
 
 
 def test_keys_are_never_logged(locked):
-    locked.post(png(), headers={"X-API-Key": KEYS[1]})
-    locked.post(png(), headers={"X-API-Key": "almost-right-key"})
+    locked.post(noise(), headers={"X-API-Key": KEYS[1]})
+    locked.post(noise(), headers={"X-API-Key": "almost-right-key"})
     text = locked.log.read_text()
     assert "401" in text
     assert not [key for key in (*KEYS, "almost-right-key") if key in text]

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.http.conftest import KEYS, running
 from tests.http.scenes import SIZE_HW
+from tests.http.service import KEYS, running
 
 CLIENTS = (Path(__file__).parents[2] / "handler" / "clients.md").read_text(encoding="utf-8")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -59,7 +59,7 @@ def origin(folder):
 @pytest.fixture(scope="module")
 def service(origin, tmp_path_factory):
     settings = {"CORS_ORIGINS": origin, "API_KEYS": KEYS[0]}
-    with running(tmp_path_factory.mktemp("function"), "gunicorn", **settings) as function:
+    with running(tmp_path_factory.mktemp("function"), **settings) as function:
         yield function
 
 

@@ -12,6 +12,7 @@ from scipy.ndimage import label
 
 from tests.http.client import ok
 from tests.http.scenes import OBJECTS, SIZE_HW, VISIBLE, png
+from tests.support.masks import paint
 from tests.support.readers import coco_decode, cvat_decode, fill, float32_decode, iou, png_decode
 
 PNG = png()
@@ -79,37 +80,20 @@ def _turn(ring):
     return np.sign(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
 
 
+def sides(box):
+    """Return y1, x1, y2, x2 of a box in an answer."""
+    return [box["y"], box["x"], box["y"] + box["height"], box["x"] + box["width"]]
+
+
 def test_float32_are_the_probabilities_over_the_box(function, truth):
     for one, mask, (box, _, _, grid) in zip(instances(function, mask="float32"), truth, OBJECTS, strict=True):
         probabilities = float32_decode(one["mask"])
         assert np.abs(probabilities - grid).max() <= 0.5 / 127 + 1e-6
         over = one["mask"].get("box", one["box"])
-        assert [over["y"], over["x"], over["y"] + over["height"], over["x"] + over["width"]] == list(box)
-        painted = paint(probabilities, over)
+        assert sides(over) == list(box)
+        painted = paint(probabilities, sides(over), SIZE_HW)
         sure = np.abs(painted - 0.5) > 1e-6
         assert np.array_equal((painted >= 0.5)[sure], mask[sure])
-
-
-def paint(probabilities, box):
-    """Return [H, W] of probabilities over a box, sampled at the pixels' centres, zero around it."""
-    rows, columns = probabilities.shape
-    canvas = np.zeros(SIZE_HW)
-    y, x = np.arange(SIZE_HW[0]), np.arange(SIZE_HW[1])
-    at_y = np.clip((y + 0.5 - box["y"]) * rows / box["height"] - 0.5, 0, rows - 1)
-    at_x = np.clip((x + 0.5 - box["x"]) * columns / box["width"] - 0.5, 0, columns - 1)
-    top, left = np.floor(at_y).astype(int), np.floor(at_x).astype(int)
-    low, right = np.minimum(top + 1, rows - 1), np.minimum(left + 1, columns - 1)
-    down, along = (at_y - top)[:, None], (at_x - left)[None, :]
-    wide = probabilities.astype(np.float64)
-    upper = wide[np.ix_(top, left)] * (1 - along) + wide[np.ix_(top, right)] * along
-    lower = wide[np.ix_(low, left)] * (1 - along) + wide[np.ix_(low, right)] * along
-    sampled = upper * (1 - down) + lower * down
-    within_y, within_x = (
-        (y >= box["y"]) & (y < box["y"] + box["height"]),
-        (x >= box["x"]) & (x < box["x"] + box["width"]),
-    )
-    canvas[np.ix_(within_y, within_x)] = sampled[np.ix_(within_y, within_x)]
-    return canvas
 
 
 def test_none_leaves_the_masks_out_and_nothing_else(function):
@@ -122,7 +106,7 @@ def test_none_leaves_the_masks_out_and_nothing_else(function):
 def test_the_threshold_moves_every_encoding_alike(function, threshold):
     masks = [coco_decode(one["mask"]) for one in instances(function, mask_threshold=threshold)]
     for one, mask in zip(instances(function, mask="float32"), masks, strict=True):
-        painted = paint(float32_decode(one["mask"]), one["mask"].get("box", one["box"]))
+        painted = paint(float32_decode(one["mask"]), sides(one["mask"].get("box", one["box"])), SIZE_HW)
         sure = np.abs(painted - threshold) > 1e-5
         assert np.array_equal((painted >= threshold)[sure], mask[sure])
     for one, mask in zip(instances(function, mask_threshold=threshold, mask="png"), masks, strict=True):
@@ -242,7 +226,7 @@ def test_supervision_reads_the_roboflow_format(function, truth, mask):
     assert read.xyxy.tolist() == [[x, y, x + width, y + height] for x, y, width, height in boxes]
     assert read.confidence.tolist() == [one["score"] for one in plain]
     assert read.class_id.tolist() == [one["class_id"] for one in plain]
-    assert read.data["class_name"].tolist() == [one["label"] for one in plain]
+    assert list(read.data["class_name"]) == [one["label"] for one in plain]
     for found, expected in zip(read.mask, truth, strict=False):
         if mask == "rle":
             assert np.array_equal(found, expected)

@@ -10,10 +10,11 @@ import pytest
 
 from handler.options import Options
 from tests.http.client import ok
-from tests.http.conftest import KEYS
+from tests.http.service import KEYS
+from tests.support import counts
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = {"gunicorn": 2200, "flask": 100}
+EXAMPLES = {"gunicorn": counts.pick(30, 2200), "flask": 100}
 
 
 def schemathesis(function, folder, count, *flags):
@@ -39,15 +40,18 @@ def schemathesis(function, folder, count, *flags):
     return int(re.search(r"\d+ generated, (\d+) passed", done.stdout)[1])
 
 
+@pytest.mark.counted
 def test_no_check_fails(function, request, tmp_path):
     server = request.node.callspec.params["started"]
     assert schemathesis(function, tmp_path, EXAMPLES[server]) >= EXAMPLES[server]
 
 
+@pytest.mark.campaign
 def test_no_check_fails_where_keys_are_asked_for(locked, tmp_path):
     assert schemathesis(locked, tmp_path, 100, f"--header=X-API-Key: {KEYS[0]}") >= 100
 
 
+@pytest.mark.campaign
 @pytest.mark.scripted
 def test_the_checks_can_fail(function, tmp_path):
     function.backend.outputs["mrcnn_mask"] = function.backend.outputs["mrcnn_mask"][:, :1]

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.http.client import PNG, encoded, form, ok, post_form, post_json, problem
-from tests.http.conftest import MODEL
 from tests.http.scenes import OBJECTS, SIZE_HW
+from tests.http.service import MODEL
 
 LABELS = {1: "circle", 2: "square", 3: "ring"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.http.client import PNG, ok, problem
-from tests.http.conftest import MODEL, ORIGIN
+from tests.http.service import MODEL, ORIGIN
 
 
 def test_routes(function):

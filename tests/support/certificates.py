@@ -41,8 +41,10 @@ class Authority:
 
     def issue(self, name, expired=False):
         """Return a pair for a host name or an address."""
-        when = {"not_before": PAST, "not_after": PAST + datetime.timedelta(days=1)} if expired else {}
-        leaf = self._ca.issue_cert(name, key_type=trustme.KeyType.RSA, **when)  # as a cloud's accounts have
+        start = PAST if expired else None
+        end = PAST + datetime.timedelta(days=1) if expired else None
+        rsa = trustme.KeyType.RSA  # as a cloud's accounts have
+        leaf = self._ca.issue_cert(name, key_type=rsa, not_before=start, not_after=end)
         cert_file, key_file = (self._folder / f"{name}-{expired}.{kind}.pem" for kind in ("cert", "key"))
         cert_file.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
         leaf.private_key_pem.write_to_path(key_file)

@@ -25,6 +25,7 @@ class MetadataServer:
         self.fault = ""
         self.lifetime_s = 3600
         self.given = []  # tokens
+        self.address = ""  # host:port once it listens
 
     def answer(self, path):
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)

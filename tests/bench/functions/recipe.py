@@ -93,8 +93,7 @@ def unmold(detections, masks, window, shape):
         whole = np.zeros(shape, bool)
         whole[top:bottom, left:right] = small >= 0.25  # what is left of 0.5 once the cast has cut it
         full.append(whole)
-    full = np.stack(full, axis=-1) if full else np.empty((*shape, 0), bool)
-    return boxes, class_ids, scores, full
+    return boxes, class_ids, scores, np.stack(full, axis=-1) if full else np.empty((*shape, 0), bool)
 
 
 def answer(boxes, class_ids, scores, masks):
@@ -109,7 +108,7 @@ def answer(boxes, class_ids, scores, masks):
 
 @functions_framework.http
 def segment(request):
-    image = skimage.io.imread(io.BytesIO(request.get_data()))
+    image = skimage.io.imread(io.BytesIO(request.get_data()))  # type: ignore[attr-defined]
     molded, meta, window = mold(image)
-    boxes, class_ids, scores, masks = unmold(*predict(molded, meta), window, image.shape[:2])
-    return answer(boxes, class_ids, scores, masks)
+    detections, masks = predict(molded, meta)
+    return answer(*unmold(detections, masks, window, image.shape[:2]))

@@ -14,7 +14,7 @@ host = os.environ["TF_SERVING_REST"]
 
 @functions_framework.http
 def segment(request):
-    image = recipe.skimage.io.imread(recipe.io.BytesIO(request.get_data()))
+    image = recipe.skimage.io.imread(recipe.io.BytesIO(request.get_data()))  # type: ignore[attr-defined]
     _, meta, window = recipe.mold(image)
     molded = image.astype(np.float32) - recipe.MEAN.astype(np.float32)
     inputs = {"input_image": molded[None], "input_image_meta": meta[None], "input_anchors": recipe.ANCHORS}

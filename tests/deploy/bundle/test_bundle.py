@@ -1,37 +1,30 @@
 """The bundle where it will run: without TensorFlow, under the function's own tests, then with its packages alone."""
 
-import http.client
-import io
-import json
 import os
 import re
 import shutil
 import subprocess
 import sysconfig
-import time
 import venv
 from pathlib import Path
 
-import numpy as np
 import pytest
 from packaging.requirements import Requirement
-from PIL import Image
 
 from deploy.bundle import __main__ as bundle
 from deploy.bundle import messages, pins
-from deploy.local.stack import free_ports
-from deploy.tools.processes import environment
 from tests.support.backend import Backend, serve
+from tests.support.function import running
+from tests.support.images import noise
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).parents[3]
 LARGEST_BYTES = 150_000_000
 TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
 NEED_TENSORFLOW = (
     "tests/handler/test_end_to_end.py",
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
-COPIED = ("__init__.py", "support", "test_main.py", "handler", "http", "deploy/model_server/golden")
-START_S = 60
+COPIED = ("__init__.py", "conftest.py", "support", "handler", "http", "deploy/model_server/golden")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +38,9 @@ def python_of(folder):
     return folder / "bin" / "python"
 
 
-def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path):
+@pytest.mark.campaign
+@pytest.mark.parametrize("flags", [(), ("--campaign",)], ids=["daily", "campaign"])
+def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path, flags):
     venv.create(tmp_path / "venv", with_pip=False)
     python = python_of(tmp_path / "venv")
     shown = subprocess.run(
@@ -70,6 +65,7 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
             "-m",
             "pytest",
             "-q",
+            *flags,
             "tests/handler",
             "tests/http",
             *(f"--ignore={name}" for name in NEED_TENSORFLOW),
@@ -100,6 +96,7 @@ def installed(written, tmp_path_factory):
     return folder
 
 
+@pytest.mark.campaign
 def test_it_is_small_with_all_that_it_needs(written, installed):
     files = [path for path in (*written.rglob("*"), *installed.rglob("*")) if path.is_file()]
     pip = sum(path.stat().st_size for path in files if "/site-packages/pip" in str(path))
@@ -116,48 +113,16 @@ def test_what_fetches_id_tokens_comes_where_it_is_asked_for(tmp_path):
     assert packages("--id-tokens") - packages() >= {"google-auth", "cryptography", "requests"}
 
 
-def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed):
-    body = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(body, "JPEG")
-    (port,) = free_ports(1)
-    with serve(Backend()) as address:
-        process = subprocess.Popen(
-            [
-                python_of(installed),
-                "-m",
-                "functions_framework",
-                "--target=segment",
-                "--host=127.0.0.1",
-                f"--port={port}",
-            ],
-            cwd=written,
-            env=environment({"TF_SERVING_ADDRESS": address, "PYTHONDONTWRITEBYTECODE": "1"}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            answer = ask(process, port, body.getvalue())
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
-    assert [instance["label"] for instance in answer["instances"]] == ["square", "circle"]
-
-
-def ask(process, port, photo):
-    end_s = time.monotonic() + START_S
-    while time.monotonic() < end_s and process.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
-            connection.request("POST", "/", photo, {"Content-Type": "image/jpeg"})
-            answer = connection.getresponse()
-            text = answer.read()
-            assert answer.status == 200, text
-            return json.loads(text)
-        except ConnectionError:
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    raise AssertionError(process.stderr.read().decode())
+@pytest.mark.campaign
+def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed, tmp_path):
+    settings = {"PYTHONDONTWRITEBYTECODE": "1"}
+    with (
+        serve(Backend()) as address,
+        running(tmp_path, python=python_of(installed), cwd=written, TF_SERVING_ADDRESS=address, **settings) as function,
+    ):
+        answer = function.post(noise(kind="JPEG"), content_type="image/jpeg")
+    assert answer.status == 200, answer.body
+    assert [instance["label"] for instance in answer.json()["instances"]] == ["square", "circle"]
 
 
 def test_it_holds_the_function_and_the_messages_that_it_imports(written):

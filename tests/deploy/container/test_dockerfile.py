@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import importlib.metadata
-import io
 import json
 import os
 import re
@@ -14,17 +13,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from PIL import Image
 
 from deploy.bundle import __main__ as bundle
 from deploy.bundle import pins
-from deploy.local.stack import free_ports
 from tests.deploy.container.dockerfile import DOCKERFILE, base_image, command, copied, healthcheck, named, settings
 from tests.support.backend import Backend, serve
+from tests.support.images import noise
+from tests.support.processes import free_port
 
 BIN = Path(sys.executable).parent
 START_S = 60
@@ -90,9 +88,7 @@ def healthy(app, env):
 
 
 def test_its_command_answers_its_health_check_and_photographs_and_ends_when_it_is_told(app, tmp_path):
-    (port,) = free_ports(1)
-    photo = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(photo, "JPEG")
+    port = free_port()
     before = sorted(app.rglob("*"))
     backend = Backend()
     backend.available = False  # which /ready minds: a container is not restarted because its model is still loading
@@ -107,7 +103,7 @@ def test_its_command_answers_its_health_check_and_photographs_and_ends_when_it_i
             assert process.poll() is None
             assert time.monotonic() < end_s
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("POST", "/", photo.getvalue())
+        connection.request("POST", "/", noise(kind="JPEG"))
         answer = json.loads(connection.getresponse().read())
         connection.close()
         assert [one["label"] for one in answer["instances"]] == ["square", "circle"]

@@ -23,7 +23,7 @@ def test_graph_and_client_make_the_same_inputs(resize, size_hw):
     frame_hw = frame.frame_size(tf.constant(size_hw), resize)
     assert tuple(frame_hw.numpy()) == there.frame_hw
     padded = frame.pad(tf.constant(image[None], tf.float32), frame_hw, MEAN)
-    np.testing.assert_array_equal(padded[0], molded.astype(np.float32) - np.float32(MEAN))
+    np.testing.assert_array_equal(padded[0], molded.astype(np.float32) - np.array(MEAN, np.float32))
     np.testing.assert_array_equal(frame.meta(tf.constant(size_hw), frame_hw, 4), mold.meta(there, 4))
 
 

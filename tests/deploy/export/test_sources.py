@@ -1,6 +1,7 @@
 """Every kind of source through the command line, the stand-in and the function; oracles are TensorFlow and NumPy."""
 
 import io
+import itertools
 import sys
 import warnings
 from contextlib import contextmanager
@@ -19,11 +20,11 @@ from tensorflow_serving.apis import prediction_log_pb2
 from deploy.export.__main__ import main
 from deploy.model_server.flags import Flags
 from deploy.model_server.server import ModelServer
-from deploy.models.shapes import bundled, coins, export, network
+from deploy.models.shapes import bundled, coins, network
 from handler.model import mold
 from handler.model.contract import AnchorInput, ModelContract, Resize
 from tests.deploy.export import savedmodels
-from tests.handler.masks.test_encodings import sample
+from tests.support.masks import sample
 from tests.support.readers import coco_decode, float32_decode
 
 ROOT = Path(__file__).parents[3]
@@ -32,11 +33,11 @@ RECIPES = ["int8", "int8-cast"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, exported):
     folder = tmp_path_factory.mktemp("sources")
+    (folder / "float32").symlink_to(exported("float32"))
     (folder / "labels.txt").write_text("circle\nsquare\ntriangle\n")
-    assert export.main(["float32", "--output", str(folder / "float32")]) == 0
-    savedmodels.save_tensorflow_1(folder / "tensorflow_1", folder / "float32" / "1")
+    savedmodels.save_tensorflow_1(folder / "tensorflow_1", newest(folder / "float32"))
     model = network.build()
     model.load_weights(bundled.WEIGHTS)
     with h5py.File(folder / "keras_2.h5", "w") as file, warnings.catch_warnings():
@@ -45,13 +46,18 @@ def folder(tmp_path_factory):
     return folder
 
 
+def newest(base):
+    """Return the folder of the highest version under a base path."""
+    return max(base.glob("[0-9]*"), key=lambda path: int(path.name))
+
+
 def source_options(folder, source):
     builder = ["--builder", bundled.BUILDER, "--weights"]
     labels = ["--labels", str(folder / "labels.txt")]
     return {
-        "builder": [*builder, str(bundled.WEIGHTS), *labels],
-        "builder, Keras 2": [*builder, str(folder / "keras_2.h5"), *labels],
-        "TensorFlow 2": ["--saved-model", str(folder / "float32" / "1"), *labels],
+        "builder": [*builder, str(bundled.WEIGHTS)],
+        "builder, Keras 2": [*builder, str(folder / "keras_2.h5")],
+        "TensorFlow 2": ["--saved-model", str(newest(folder / "float32")), *labels],
         "TensorFlow 1": ["--saved-model", str(folder / "tensorflow_1"), *labels],
     }[source] + OWN
 
@@ -81,8 +87,8 @@ def in_tensorflow(folder, image):
     top, left, bottom, right = frame.window
     molded = np.zeros((1, *frame.frame_hw, 3), np.float32)
     molded[0, top:bottom, left:right] = image
-    outputs = tf.saved_model.load(str(folder / "float32" / "1")).signatures["serving_default"](
-        input_image=tf.constant(molded - np.float32(bundled.SETTINGS.mean)),
+    outputs = tf.saved_model.load(str(newest(folder / "float32"))).signatures["serving_default"](
+        input_image=tf.constant(molded - np.array(bundled.SETTINGS.mean, np.float32)),
         input_image_meta=tf.constant(mold.meta(frame, 4)),
         input_anchors=tf.constant(mold.anchors(frame.frame_hw, bundled.SETTINGS.anchors)),
     )
@@ -91,8 +97,17 @@ def in_tensorflow(folder, image):
     return rows[real], outputs["mrcnn_mask"].numpy()[0][real]
 
 
-@pytest.mark.parametrize("source", ["builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1"])
-@pytest.mark.parametrize("recipe", RECIPES)
+SOURCES = ("builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1")
+DAILY = [("builder", "int8"), ("TensorFlow 1", "int8"), ("TensorFlow 2", "int8-cast")]
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe"),
+    [
+        pytest.param(*route, marks=() if route in DAILY else pytest.mark.campaign)
+        for route in itertools.product(SOURCES, RECIPES)
+    ],
+)
 def test_every_route_answers_through_the_function(folder, tmp_path, monkeypatch, source, recipe):
     assert main([recipe, "--output", str(tmp_path / "shapes"), *source_options(folder, source)]) == 0
     image = coins.photo(384)
@@ -216,7 +231,8 @@ def test_every_option_of_a_matterport_model_reaches_its_graph(tmp_path, kind):
             18,
         ]
     recorded = record(loaded, kind, frame, meta, anchors)
-    expected = np.concatenate([-np.float32(mean), -np.float32(mean), meta[0], anchors[0, 0], anchors[0, -1]])
+    black = -np.array(mean, np.float32)
+    expected = np.concatenate([black, black, meta[0], anchors[0, 0], anchors[0, -1]])
     expected = np.append(expected, len(anchors[0]))
     sent = np.arange(len(recorded)) % 6 != 4  # the class of each row, which has to be 0 here
     np.testing.assert_allclose(
@@ -230,7 +246,7 @@ def record(loaded, kind, frame, meta, anchors):
     if kind == "int8":
         rows = serve(input_image=tf.fill([1, 96, 128, 3], tf.constant(-128, tf.int8)))["mrcnn_detection"]
     else:
-        image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.float32((10, 20, 30))
+        image = np.zeros((1, *frame.frame_hw, 3), np.float32) - np.array((10, 20, 30), np.float32)
         rows = serve(input_image=image, input_image_meta=meta, input_anchors=anchors)["mrcnn_detection"]
     return rows.numpy().ravel() * 4096
 
@@ -255,9 +271,8 @@ def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
     assert [one["class_id"] for one in found] == classes[[0, 2, 4]].tolist()
 
 
-def test_labels_of_the_source_are_kept(tmp_path):
-    assert export.main(["--output", str(tmp_path / "first")]) == 0
-    loaded = tf.saved_model.load(str(tmp_path / "first" / "1"))
+def test_labels_of_the_source_are_kept(tmp_path, exported):
+    loaded = tf.saved_model.load(str(newest(exported("int8"))))
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
     def serve(image):
@@ -275,9 +290,8 @@ def test_labels_of_the_source_are_kept(tmp_path):
     assert b'"labels":{"1":"circle"' in state(query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
 
 
-def test_the_warm_up_is_a_request_the_model_answers(tmp_path):
-    assert export.main(["--output", str(tmp_path / "shapes")]) == 0
-    version = tmp_path / "shapes" / "1"
+def test_the_warm_up_is_a_request_the_model_answers(exported):
+    version = newest(exported("int8"))
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
     (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     request = log.predict_log.request

@@ -128,7 +128,8 @@ def test_a_server_with_that_file_answers_the_function_and_no_stranger(authority,
     monkeypatch.setitem(os.environ, "no_proxy", "127.0.0.1")
     assert shell("mtls", secret, tmp_path).returncode == 0
     client = authority.issue("segment")
-    name = Config.from_environ(environment(*pods_of("mtls", FUNCTION), "mtls")).tls.server_name
+    (pod,) = pods_of("mtls", FUNCTION)
+    name = Config.from_environ(environment(pod, "mtls")).tls.server_name
     trusted = {"root_certificates": authority.text.encode()}
     own = {"private_key": client.key.encode(), "certificate_chain": client.cert.encode()}
     other = Authority(tmp_path / "other")

@@ -12,7 +12,7 @@ from handler import __version__
 
 from .readme import block
 from .rendered import COMBINED, FUNCTION, KUBERNETES, OVERLAYS, SERVING, pods_of
-from .test_model_server import models_config, read, served
+from .told import models_config, read, served
 
 HELD = {"1.0.0": {1}, "1.1.0": {1, 2}}  # the versions in an image segment-models of that tag, as README.md says
 COPYING = [overlay for overlay in OVERLAYS if overlay != "kserve"]  # which mounts a claim
@@ -28,6 +28,12 @@ model_config_list {
   }
 }
 """
+
+
+def pod_of(overlay):
+    """Return the one pod that serves the model."""
+    (pod,) = pods_of(overlay, SERVING)
+    return pod
 
 
 def unfit(model):
@@ -66,7 +72,7 @@ def start(overlay, config, held, folder):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_labels_name_versions_that_are_loaded(overlay, tmp_path):
-    for model in served(overlay, *pods_of(overlay, SERVING), tmp_path):
+    for model in served(overlay, pod_of(overlay), tmp_path):
         assert model.labels.keys() == {"stable", "canary"}, "a label that is asked for and unknown is an error"
         assert unfit(model) == set()
 
@@ -74,27 +80,27 @@ def test_labels_name_versions_that_are_loaded(overlay, tmp_path):
 @pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay != COMBINED])
 def test_a_label_for_a_version_that_is_not_loaded_is_refused_over_every_overlay(overlay, tmp_path):
     mistaken = with_models_config(overlay, NOT_LOADED)
-    (model,) = served(mistaken, *pods_of(mistaken, SERVING), tmp_path)
+    (model,) = served(mistaken, pod_of(mistaken), tmp_path)
     assert unfit(model) == {"stable", "canary"}
 
 
 @pytest.mark.parametrize("overlay", COPYING)
 def test_the_image_holds_the_versions_that_are_loaded(overlay, tmp_path):
     tag = models_container(overlay)["image"].rsplit(":", 1)[1]
-    for model in served(overlay, *pods_of(overlay, SERVING), tmp_path):
+    for model in served(overlay, pod_of(overlay), tmp_path):
         assert model.policy.specific <= HELD[tag]
 
 
 def test_a_canary_serves_both_versions_one_a_label(tmp_path):
-    (before,) = served("plain", *pods_of("plain", SERVING), tmp_path)
-    (during,) = served("canary", *pods_of("canary", SERVING), tmp_path)
+    (before,) = served("plain", pod_of("plain"), tmp_path)
+    (during,) = served("canary", pod_of("canary"), tmp_path)
     assert (before.name, before.base_path) == (during.name, during.base_path)
     assert during.labels["stable"] == before.labels["stable"] == before.labels["canary"]
     assert during.labels["canary"] > during.labels["stable"]
 
 
 def test_a_promotion_loads_what_the_canary_did_and_gives_both_labels_to_the_new_version(tmp_path):
-    (during,) = served("canary", *pods_of("canary", SERVING), tmp_path)
+    (during,) = served("canary", pod_of("canary"), tmp_path)
     (after,) = read(block("", "model_config_list"), tmp_path)
     assert (after.name, after.base_path, after.policy) == (during.name, during.base_path, during.policy)
     assert set(after.labels.values()) == {during.labels["canary"]}
@@ -125,7 +131,7 @@ def test_the_models_are_mounted_where_they_are_copied_to():
 @pytest.mark.parametrize("overlay", COPYING)
 def test_a_pod_starts_with_the_models_of_its_image(overlay, tmp_path):
     held = HELD[models_container(overlay)["image"].rsplit(":", 1)[1]]
-    done, copied = start(overlay, models_config(overlay, *pods_of(overlay, SERVING)), held, tmp_path)
+    done, copied = start(overlay, models_config(overlay, pod_of(overlay)), held, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(str(path.relative_to(copied)) for path in copied.rglob("*.pb")) == [
         f"shapes/{version}/saved_model.pb" for version in sorted(held)

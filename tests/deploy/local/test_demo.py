@@ -9,20 +9,15 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
-from deploy.local.stack import free_ports
 from deploy.models.shapes import coins, evaluate
-from handler.pipeline import Instance
-from handler.web.schemas import RleMask
-
-ROOT = Path(__file__).parents[3]
+from tests.support.answers import instances
+from tests.support.processes import ROOT, free_port
 
 
 def run(module, *flags, timeout_s=240):
@@ -49,14 +44,6 @@ def coins_answer(demo, build):
 def taken():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
-
-
-def instances(answer):
-    for one in answer["instances"]:
-        x, y, width, height = (one["box"][side] for side in ("x", "y", "width", "height"))
-        box = (y, x, y + height, x + width)
-        mask = msgspec.convert(one["mask"], RleMask)
-        yield Instance(one["class_id"], one["label"], one["score"], box, one["area"], mask)
 
 
 def test_the_demo_finds_the_coins(demo, coins_answer):
@@ -126,7 +113,7 @@ def test_an_image_that_cannot_be_read_is_told_in_a_line(build, tmp_path, content
 
 
 def test_serve_answers_as_the_demo_until_it_is_stopped(coins_answer, build):
-    port, grpc_port = free_ports(2)
+    port, grpc_port = free_port(), free_port()
     command = [sys.executable, "-m", "deploy.local.serve", f"--build={build}", f"--port={port}"]
     with subprocess.Popen(
         [*command, f"--grpc-port={grpc_port}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -29,7 +29,6 @@ def encoded(array, as_content):
     return tensor_pb2.TensorProto.FromString(b"".join(tensors.encode(array, as_content=as_content)))
 
 
-@settings(deadline=None)
 @given(array=ARRAYS | BRAIN_FLOATS, as_content=st.booleans())
 def test_numbers_round_trip_and_tensorflow_reads_them_alike(array, as_content):
     proto = encoded(array, as_content)
@@ -39,7 +38,6 @@ def test_numbers_round_trip_and_tensorflow_reads_them_alike(array, as_content):
         assert read.tobytes() == array.tobytes()
 
 
-@settings(deadline=None)
 @given(array=STRINGS, as_content=st.booleans())
 def test_strings_round_trip(array, as_content):
     proto = encoded(array, as_content)
@@ -48,13 +46,11 @@ def test_strings_round_trip(array, as_content):
         assert tf.make_ndarray(proto).tolist() == array.tolist()
 
 
-@settings(deadline=None)
 @given(array=ARRAYS)
 def test_requests_made_by_tensorflow_are_read(array):
     assert tensors.decode(tf.make_tensor_proto(array)).tobytes() == array.tobytes()
 
 
-@settings(deadline=None)
 @given(
     values=st.sampled_from(
         [("int_val", np.int8), ("int_val", np.int32), ("int64_val", np.int64), ("uint64_val", np.uint64)]

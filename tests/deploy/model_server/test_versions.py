@@ -173,7 +173,7 @@ def test_a_request_in_flight_keeps_its_version(base, watch):
         wait_for(lambda: latest(versions) == 2)
         wait_for(lambda: versions.statuses()[1].state == State.UNLOADING)
         signature = servable.signatures["serving_default"]
-        (y,) = servable.run({signature.inputs["x"].name: np.float32([2])}, [signature.outputs["y"].name])
+        (y,) = servable.run({signature.inputs["x"].name: np.array([2], np.float32)}, [signature.outputs["y"].name])
         assert y.tolist() == [3.0]
     assert versions.statuses()[1].state == State.END
 

@@ -6,21 +6,9 @@ import pytest
 
 from handler import errors
 from handler.backend import protos
-from handler.backend.channel import Channel
-from handler.backend.client import ModelClient
-from handler.backend.wire import ModelSpec
-from handler.config import Config
 from handler.model.contract import ModelContract
-from handler.types import TensorSpec
 from tests.support.backend import INT8, Backend, serve
-
-WANT = (TensorSpec("mrcnn_mask", "int8", (1, None, None, None)),)
-IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
-
-
-def connect(address, deadline_s=5.0, **version):
-    settings = Config.from_environ({}).matterport
-    return ModelClient(Channel(address, "shapes"), ModelSpec("shapes", **version), deadline_s, settings)
+from tests.support.client import IMAGE, connect, predict
 
 
 @pytest.fixture
@@ -34,10 +22,6 @@ def client(backend):
         client = connect(address)
         yield client
         client.close()
-
-
-def predict(client):
-    return client.run(lambda contract, predict: (contract, predict(IMAGE)))
 
 
 def relabelled(label):

@@ -3,7 +3,6 @@
 Each is a process of its own with TensorFlow's runtime; the name is asked of a real DNS server.
 """
 
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,9 @@ import pytest
 from dnslib import QTYPE, RR, A
 from dnslib.server import BaseResolver, DNSServer
 
-from tests.http.conftest import running
-from tests.support.replicas import Replica
-from tests.test_main import png
+from tests.support.function import running
+from tests.support.images import noise
+from tests.support.processes import StandIn, free_port
 
 NAME = "tf-serving.segment.internal"
 HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -48,16 +47,11 @@ def name_server():
         server.server.server_close()
 
 
-def free_port():
-    with socket.create_server((HOSTS[0], 0)) as probe:
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def replicas(base_path, tmp_path):
-    port = free_port()
+    port = free_port(HOSTS[0])
     flags = "--model_name=shapes", f"--model_base_path={base_path}"
-    replicas = [Replica(host, port, *flags, log=tmp_path / f"{host}.log") for host in HOSTS]
+    replicas = [StandIn(*flags, log=tmp_path / f"{host}.log", host=host, port=port) for host in HOSTS]
     try:
         for replica in replicas:
             replica.start()
@@ -89,7 +83,7 @@ class Clients:
         self._pool.shutdown()
 
     def _ask(self):
-        image = png()
+        image = noise()
         while not self._stop.is_set():
             answer = self._function.post(image)
             good = answer.status == 200 and answer.json()["instances"][0]["area"] == 512
@@ -107,7 +101,7 @@ def test_a_replica_that_is_killed_costs_no_request_and_takes_part_again(replicas
     port = replicas[0].port
     with (
         name_server() as dns,
-        running(tmp_path, "gunicorn", TF_SERVING_ADDRESS=f"dns://{dns}/{NAME}:{port}", MODEL_NAME="shapes") as function,
+        running(tmp_path, TF_SERVING_ADDRESS=f"dns://{dns}/{NAME}:{port}", MODEL_NAME="shapes") as function,
         Clients(function) as clients,
     ):
         assert min(work(replicas)) > 0.1  # all three work

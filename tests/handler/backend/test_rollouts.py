@@ -4,43 +4,64 @@ Two stand-ins, each a process of its own with TensorFlow's runtime, behind one a
 pause. Each answer must be, byte for byte of its instances, what its version gives when it is served alone. Two builds
 under one version number cannot be told apart by number, so there the answer must be that of one of them.
 
-ROLLOUT_TRIALS=5 repeats each trial, with one client and with four; by default each runs once, with four.
+In the campaigns there are five trials of each, with one client and with four; every day there is one, with four, of
+those that tell the most.
 """
 
 import json
-import os
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
-from deploy.local import exports, stack
 from deploy.local.photo import write_coins
 from deploy.models.shapes import bundled
-from tests.http.conftest import running
-from tests.support.replicas import Replica
+from tests.support import counts
+from tests.support.function import running
+from tests.support.processes import StandIn
 
-BUILD = Path(__file__).parents[3] / "build"
 KINDS = ("float32", "int8-cast", "int8")
 PAIRS = [("int8-cast", "int8"), ("float32", "int8"), ("int8-cast", "float32")]
-TRIALS = int(os.environ.get("ROLLOUT_TRIALS", "1"))
-CLIENTS = (1, 4) if TRIALS > 1 else (4,)
-LOAD_S = 4.0  # of answers in each state of a rollout
+TRIALS = counts.pick(1, 5)
+CLIENTS = counts.pick((4,), (1, 4))
+LOAD_S = counts.pick(1.5, 4.0)  # of answers in each state of a rollout
+pytestmark = pytest.mark.counted
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    exports.ensure(BUILD, tmp_path_factory.mktemp("export"), KINDS)
     return write_coins(tmp_path_factory.mktemp("photo") / "coins.png").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory, photo):
-    """Return replicas that stay, by kind and version."""
+def replica(exported):
+    """Return a function that makes a stand-in, not started."""
+
+    def replica(folder, versions, port=None, label=None):
+        """Make one of version -> kind; ``label``: the version that ``stable`` names."""
+        base = folder / "base"
+        base.mkdir(parents=True)
+        for version, kind in versions.items():
+            source = max(exported(kind).glob("[0-9]*"), key=lambda path: int(path.name))
+            (base / str(version)).symlink_to(source.resolve())
+        config = folder / "models.config"
+        policy = " ".join(f"versions: {version}" for version in versions)
+        labels = f'version_labels {{ key: "stable" value: {label} }}' if label else ""
+        config.write_text(
+            f'model_config_list {{ config {{ name: "shapes" base_path: "{base}" model_platform: "tensorflow" '
+            f"model_version_policy {{ specific {{ {policy} }} }} {labels} }} }}"
+        )
+        return StandIn(f"--model_config_file={config}", log=folder / "replica.log", port=port)
+
+    return replica
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory, replica):
+    """Return replicas that stay, by kind and version: those that any daily trial or campaign puts side by side."""
     folder = tmp_path_factory.mktemp("standing")
     with ExitStack() as stop:
         replicas = {}
@@ -66,29 +87,11 @@ def alone(standing, photo, tmp_path_factory):
     return photo, answers
 
 
-def replica(folder, versions, port=None, label=None):
-    """Return a stand-in, not started, of version -> kind; ``label``: the version that ``stable`` names."""
-    base = folder / "base"
-    base.mkdir(parents=True)
-    for version, kind in versions.items():
-        source = max(exports.base_path(BUILD, kind).glob("[0-9]*"), key=lambda path: int(path.name))
-        (base / str(version)).symlink_to(source.resolve())
-    config = folder / "models.config"
-    policy = " ".join(f"versions: {version}" for version in versions)
-    labels = f'version_labels {{ key: "stable" value: {label} }}' if label else ""
-    config.write_text(
-        f'model_config_list {{ config {{ name: "shapes" base_path: "{base}" model_platform: "tensorflow" '
-        f"model_version_policy {{ specific {{ {policy} }} }} {labels} }} }}"
-    )
-    port = port or stack.free_ports(1)[0]
-    return Replica("127.0.0.1", port, f"--model_config_file={config}", log=folder / "replica.log")
-
-
 def function(folder, *replicas, **settings):
     """Run the function in front of the replicas, for exports with and without a contract."""
     address = "ipv4:" + ",".join(f"127.0.0.1:{one.port}" for one in replicas)
     settings = {**bundled.ENVIRONMENT, "MODEL_NAME": "shapes", **settings}
-    return running(folder, "gunicorn", TF_SERVING_ADDRESS=address, **settings)
+    return running(folder, TF_SERVING_ADDRESS=address, **settings)
 
 
 class Load:
@@ -158,7 +161,9 @@ def clients(request):
     return request.param
 
 
-@pytest.mark.parametrize(("old", "new"), PAIRS)
+@pytest.mark.parametrize(
+    ("old", "new"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.campaign) for pair in PAIRS[1:])]
+)
 @pytest.mark.parametrize("version", [2, 1], ids=["two versions", "one version"])
 def test_two_kinds_side_by_side(old, new, version, clients, standing, alone, tmp_path):  # noqa: PLR0917 - fixtures
     kinds = {1: (old,), 2: (new,)} if version == 2 else {1: (old, new)}
@@ -171,7 +176,7 @@ def test_two_kinds_side_by_side(old, new, version, clients, standing, alone, tmp
     assert good(counted, old, new)
 
 
-def roll(replicas, folder, step, versions, label=None):
+def roll(replica, replicas, folder, step, versions, label=None):  # noqa: PLR0917 - what a rollout is of
     """Replace one replica after the other by one of other versions; yield after each."""
     for place, old in enumerate(replicas):
         old.kill()
@@ -185,11 +190,16 @@ def roll(replicas, folder, step, versions, label=None):
     ("states", "labels"),
     [
         pytest.param([{1: "int8-cast"}, {2: "int8"}, {1: "int8-cast"}], [None] * 3, id="upgrade-and-roll-back"),
-        pytest.param([{1: "float32"}, {1: "int8"}], [None] * 2, id="restarted-with-another-kind"),
-        pytest.param([{1: "int8-cast", 2: "int8"}] * 2, [1, 2], id="label-moved"),
+        pytest.param(
+            [{1: "float32"}, {1: "int8"}],
+            [None] * 2,
+            id="restarted-with-another-kind",
+            marks=pytest.mark.campaign,
+        ),
+        pytest.param([{1: "int8-cast", 2: "int8"}] * 2, [1, 2], id="label-moved", marks=pytest.mark.campaign),
     ],
 )
-def test_replicas_are_replaced(states, labels, clients, alone, tmp_path):
+def test_replicas_are_replaced(states, labels, clients, replica, alone, tmp_path):  # noqa: PLR0917 - fixtures
     kinds = {}
     for state in states:
         for version, kind in state.items():
@@ -206,7 +216,7 @@ def test_replicas_are_replaced(states, labels, clients, alone, tmp_path):
         running_load = stop.enter_context(load(asked, alone, clients, kinds))
         counted = running_load.go_on()
         for step, (state, label) in enumerate(zip(states[1:], labels[1:], strict=True), 1):
-            for _ in roll(replicas, tmp_path, step, state, label):
+            for _ in roll(replica, replicas, tmp_path, step, state, label):
                 counted += running_load.go_on()
             final = state[label or max(state)]
             counted += running_load.go_on()  # of requests that began before the last replica was replaced

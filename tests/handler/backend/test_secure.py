@@ -14,10 +14,10 @@ import pytest
 from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model
 from deploy.model_server.server import ModelServer
-from tests.http.conftest import running
 from tests.support.certificates import Authority, ssl_config
 from tests.support.front_door import FrontDoor, MetadataServer, claims, front_door, metadata_server
-from tests.test_main import png
+from tests.support.function import running
+from tests.support.images import noise
 
 AUDIENCE = "https://model.example"
 
@@ -48,19 +48,19 @@ def start(tmp_path):
         def start(address, **settings):
             settings = {"DEADLINE_S": "5", **settings}
             names = {"TF_SERVING_ADDRESS": address, "TF_SERVING_TLS": "on", "MODEL_NAME": "shapes"}
-            return stack.enter_context(running(tmp_path, "gunicorn", **{**names, **settings}))
+            return stack.enter_context(running(tmp_path, **{**names, **settings}))
 
         yield start
 
 
 def segments(function):
-    answer = function.post(png())
+    answer = function.post(noise())
     return answer.status == 200 and answer.json()["instances"][0]["area"] == 512
 
 
 def refused(function, *reasons):
     """Assert 503, and that the request's log line gives one of the reasons; return what was logged."""
-    answer = function.post(png())
+    answer = function.post(noise())
     assert answer.status == 503, answer.body
     assert int(answer.headers["retry-after"]) > 0
     (line,) = [line for line in function.log_lines() if line.get("status") == 503]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.backend import protos, varint
@@ -15,7 +15,6 @@ def by_protobuf(run):
         return None
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=60))
 def test_any_bytes_are_read_as_protobuf_reads_them_or_not_at_all(run):
     codes = varint.decode_int8(run)

@@ -8,7 +8,7 @@ from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model, VersionPolicy
 from deploy.model_server.server import ModelServer
 from handler.errors import ModelUnavailable
-from tests.handler.backend.test_client import connect, predict
+from tests.support.client import connect, predict
 
 
 @pytest.fixture(scope="module")

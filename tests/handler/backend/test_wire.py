@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -39,7 +39,6 @@ def expected(array):
     return (TensorSpec("y", array.dtype.name, (None,) * array.ndim),)
 
 
-@settings(deadline=None)
 @given(ARRAYS, st.booleans())
 def test_responses_round_trip(array, content):
     answer = decode_response(response(array, content).SerializeToString(), expected(array))
@@ -121,14 +120,12 @@ def test_a_missing_output_names_what_came():
         )
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_an_answer_or_a_violation(data):
     with contextlib.suppress(ContractViolation):
         decode_response(data, (TensorSpec("y", "int8", (None,)),))
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=60))
 def test_any_packed_run_reads_as_protobuf_reads_it(run):
     body = b"\x08\x06\x12\x04\x12\x02\x08" + bytes([2]) + b"\x3a" + bytes([len(run)]) + run

@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -46,16 +47,23 @@ def difference(data):
 PHOTOS = ["astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field", "camera", "text", "gravel"]
 
 
-@pytest.mark.parametrize("quality", [60, 80, 95])
-@pytest.mark.parametrize("times", [1, 2, 4])
-@pytest.mark.parametrize("name", PHOTOS)
+def some(cases, every):
+    """Return the cases; the first of each ``every`` runs every day, the others in the campaigns."""
+    return [
+        pytest.param(*case, marks=pytest.mark.campaign if place % every else ()) for place, case in enumerate(cases)
+    ]
+
+
+@pytest.mark.parametrize(("name", "times", "quality"), some(itertools.product(PHOTOS, (1, 2, 4), (60, 80, 95)), 10))
 def test_the_model_sees_the_same_within_the_threshold(name, times, quality):
     assert difference(encode(enlarged(name, LARGE, times), quality))[1] <= jpeg.FAITHFUL
 
 
-@pytest.mark.parametrize("name", PHOTOS[:6])
+SOFT = [(LARGE, 5, 2), ((1536, 1152), 5, 2), ((4032, 3024), 12, 4), ((1000, 750), 5, 1)]
+
+
 @pytest.mark.parametrize(
-    ("size", "times", "factor"), [(LARGE, 5, 2), ((1536, 1152), 5, 2), ((4032, 3024), 12, 4), ((1000, 750), 5, 1)]
+    ("name", "size", "times", "factor"), some([(name, *case) for name in PHOTOS[:6] for case in SOFT], 5)
 )
 def test_soft_photographs_are_decoded_smaller(name, size, times, factor):
     chosen, apart = difference(encode(enlarged(name, size, times)))
@@ -80,8 +88,9 @@ def test_detail_that_the_bytes_do_not_tell_is_seen_in_the_smaller_picture():
     assert difference(data) == (1, 0)
 
 
-@pytest.mark.parametrize("size", [(2011, 1509), (1512, 2017), (1025, 1030)])
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("size", "orientation"), some(itertools.product([(2011, 1509), (1512, 2017), (1025, 1030)], range(1, 9)), 3)
+)
 def test_sizes_that_do_not_divide_and_every_turn(size, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation

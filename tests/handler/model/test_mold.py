@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import skimage.transform
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -151,7 +151,6 @@ def mold_boxes(boxes, frame):
     return normalised(boxes, frame.image_hw) * size + [top, left, top, left]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_unmold_undoes_mold(data):
     height, width = data.draw(st.integers(2, 2000)), data.draw(st.integers(2, 2000))

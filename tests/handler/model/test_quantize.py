@@ -80,6 +80,6 @@ def test_masks_follow_the_contract():
     floats = MaskOutput(dtype="float32", per_class=True)
     np.testing.assert_allclose(dequantize_masks(codes, int8), codes / 127, rtol=1e-6)
     np.testing.assert_allclose(dequantize_masks(codes, int8_cast), [1, 0, 64 / 255, 0.75], rtol=1e-6)
-    assert np.array_equal(dequantize_masks(np.float32([0.5]), floats), np.float32([0.5]))
+    assert np.array_equal(dequantize_masks(np.array([0.5], np.float32), floats), np.array([0.5], np.float32))
     with pytest.raises(ContractViolation, match="mrcnn_mask must be finite"):
-        dequantize_masks(np.float32([np.nan]), floats)
+        dequantize_masks(np.array([np.nan], np.float32), floats)

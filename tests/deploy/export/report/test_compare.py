@@ -7,8 +7,8 @@ from pycocotools import mask as rle
 from deploy.export.report.compare import compare, saturated_share, summarise
 from deploy.export.report.segment import Segmentation
 from deploy.export.report.transport import measure_transport
+from handler.masks.schemas import RleMask
 from handler.pipeline import Instance
-from handler.web.schemas import RleMask
 
 SIZE = 40
 
@@ -24,8 +24,8 @@ def segmentation(*objects, masks=None):
         mask = RleMask(size=(SIZE, SIZE), counts=counts)
         instances.append(Instance(class_id, None, score, box, side * side, mask))
         rows.append([*(edge / SIZE for edge in box), class_id, score])
-    probabilities = np.zeros((len(rows), 2, 2), np.float32) if masks is None else np.float32(masks)
-    return Segmentation(np.float32(rows).reshape(-1, 6), probabilities, tuple(instances), 0, 0)
+    probabilities = np.zeros((len(rows), 2, 2), np.float32) if masks is None else np.array(masks, np.float32)
+    return Segmentation(np.array(rows, np.float32).reshape(-1, 6), probabilities, tuple(instances), 0, 0)
 
 
 def test_matches_losses_and_classes_worked_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deploy.models.shapes import bundled, network, scenes, targets
+from deploy.models.shapes import boxes, bundled, network, scenes, targets
 from handler.model import mold
 
 SETTINGS = bundled.SETTINGS
@@ -20,7 +20,7 @@ def model():
 def inputs(images):
     height, width = images.shape[1:3]
     frame = mold.resize_rule((height, width), SETTINGS.resize)
-    molded = images.astype(np.float32) - np.float32(SETTINGS.mean)
+    molded = images.astype(np.float32) - np.array(SETTINGS.mean, np.float32)
     meta = np.repeat(mold.meta(frame, network.NUM_CLASSES), len(images), 0)
     return [molded, meta, np.repeat(mold.anchors(frame.frame_hw, SETTINGS.anchors), len(images), 0)]
 
@@ -100,10 +100,10 @@ def test_every_object_gets_an_anchor():
     truth = np.zeros((1, 3, 4), np.float32)
     truth[0, :2] = [[20, 20, 60, 70], [100, 90, 113, 101]]
     anchors = mold.anchors((192, 192), SETTINGS.anchors)[0]
-    pixels = network.bx.to_pixels(tf.constant(anchors), tf.constant([192, 192]))
+    pixels = boxes.to_pixels(tf.constant(anchors), tf.constant([192, 192]))
     positive, counted, deltas = targets.anchor_targets(pixels, tf.constant(truth), tf.constant([[True, True, False]]))
     chosen = np.flatnonzero(positive[0])
-    restored = network.bx.decode(pixels, deltas[0]).numpy()[chosen]
+    restored = boxes.decode(pixels, deltas[0]).numpy()[chosen]
     distances = np.abs(restored[:, None] - truth[0, None, :2]).max(-1)
     assert (distances.min(1) < 1e-2).all()
     assert set(distances.argmin(1)) == {0, 1}

@@ -13,6 +13,7 @@ def scenes():
     return dataset.draw(0, 16)
 
 
+@pytest.mark.campaign
 def test_both_stages_then_on_from_there(scenes, tmp_path):
     stages = [stage._replace(steps=50, warmup=10) for stage in train.STAGES]
     history = []

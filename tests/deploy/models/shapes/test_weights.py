@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from deploy.models.shapes import bundled, coins, dataset, evaluate, network
+from tests.support import counts
 
 
 @pytest.fixture(scope="module")
 def held_out():
-    return dataset.draw(dataset.HELD_OUT_SEED, 200)
+    return dataset.draw(dataset.HELD_OUT_SEED, counts.pick(40, 200))
 
 
+@pytest.mark.counted
 def test_held_out_scenes(held_out):
     model = evaluate.Model(bundled.WEIGHTS, evaluate.EVERY_SCORE)
     figures = evaluate.average_precision(map(model.segment, held_out.images), held_out)
@@ -28,7 +30,10 @@ def test_coins_of_a_real_photograph(width):
     assert figures["iou"] >= 0.9, figures
 
 
-@pytest.mark.parametrize("size_hw", [(128, 128), (192, 192), (300, 400), (480, 640)])
+@pytest.mark.parametrize(
+    "size_hw",
+    [(128, 128), (192, 192), *(pytest.param(size, marks=pytest.mark.campaign) for size in [(300, 400), (480, 640)])],
+)
 def test_a_blank_picture_has_no_objects(size_hw):
     model = evaluate.Model(bundled.WEIGHTS, network.Cutoffs().min_score)
     for grey in (0, 30, 60, 90, 120, 150, 180, 220, 255):
