@@ -42,7 +42,7 @@ def test_the_function_takes_the_values(overlay, pod):
 
 @EACH
 def test_the_address_is_that_of_the_headless_service(overlay, pod):
-    host, port = Config.from_environ(environment(pod, overlay)).address.removeprefix("dns:///").split(":")
+    host, port = Config.from_environ(environment(pod, overlay)).tf_serving_address.removeprefix("dns:///").split(":")
     service = services(overlay)[host]
     assert host == SERVING
     assert service["spec"]["clusterIP"] == "None"
@@ -51,7 +51,7 @@ def test_the_address_is_that_of_the_headless_service(overlay, pod):
 
 @EACH
 def test_the_label_is_the_tracks(overlay, pod):
-    assert Config.from_environ(environment(pod, overlay)).model_label == pod.track
+    assert Config.from_environ(environment(pod, overlay)).model_version_label == pod.track
 
 
 @EACH
