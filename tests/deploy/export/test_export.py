@@ -164,7 +164,7 @@ def test_outputs_and_inputs_of_a_keras_model_in_other_forms():
 
 def test_weights_of_another_network_are_refused(tmp_path):
     wrong = tmp_path / "wrong.weights.h5"
-    shutil.copy(ROOT / "deploy" / "model" / "bundled.py", wrong)
+    shutil.copy(ROOT / "deploy" / "models" / "shapes" / "bundled.py", wrong)
     with pytest.raises(ExportError, match="must fit the model"):
         from_builder(bundled.BUILDER, wrong)
 
