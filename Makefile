@@ -21,10 +21,12 @@ serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) r
 test: setup ## run the daily tests, the cheapest first
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-test-all: test test-campaigns ## run the daily tests, then the campaigns
+test-all: setup ## run the daily tests and the campaigns, and print which branches are reached
+	@$(RUN) pytest $(PARALLEL) --cov --cov-report= $(ARGS)
+	@$(RUN) pytest $(PARALLEL) --campaign --cov --cov-append --cov-report=term:skip-covered $(ARGS)
 
-test-campaigns: setup ## run what costs too much for every day, and print which branches all of it reaches
-	@$(RUN) pytest $(PARALLEL) --campaign --cov --cov-report=term:skip-covered $(ARGS)
+test-campaigns: setup ## run what costs too much for every day alone
+	@$(RUN) pytest $(PARALLEL) --campaign $(ARGS)
 
 test-contract: setup ## test the interface against the TensorFlow Serving on TF_SERVING_ADDRESS, or else the stand-in
 	@$(RUN) tests.http $(ARGS)

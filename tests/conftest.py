@@ -1,4 +1,4 @@
-"""Which tests run every day, which in the campaigns, and in which order: the cheapest first.
+"""Which tests run every day, which in the campaigns, and in which order: every day the cheapest first.
 
 ``pytest`` runs the daily tests. ``pytest --campaign`` runs what is marked ``campaign``, which costs too much for every
 day, and what is marked ``counted``, with many more cases than every day. Each Hypothesis test is counted.
@@ -56,7 +56,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         (wanted if is_wanted(item) else other).append(item)
     config.hook.pytest_deselected(items=other)
-    items[:] = sorted(wanted, key=lambda item: cost(item.nodeid.partition("::")[0]))
+    dearest_first = counts.CAMPAIGN  # so that no worker ends long after the other
+    items[:] = sorted(wanted, key=lambda item: cost(item.nodeid.partition("::")[0]), reverse=dearest_first)
 
 
 def is_wanted(item):

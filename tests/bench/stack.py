@@ -27,7 +27,7 @@ ANSWER_S = 600
 def recorded(build):
     """Return the folder of recorded answers, made anew where what makes them has changed."""
     source = (ROOT / "tests" / "bench" / "recorded.py").read_bytes()
-    weights = (ROOT / "deploy" / "model" / "shapes.weights.h5").read_bytes()
+    weights = (ROOT / "deploy" / "models" / "shapes" / "shapes.weights.h5").read_bytes()
     folder = build / f"recorded-{hashlib.sha256(source + weights).hexdigest()[:12]}"
     if not folder.exists():
         print("recording what the model answers ...", flush=True)

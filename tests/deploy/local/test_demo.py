@@ -16,8 +16,11 @@ from PIL import Image
 from skimage import data
 
 from deploy.models.shapes import coins, evaluate
+from tests.support import counts
 from tests.support.answers import instances
 from tests.support.processes import ROOT, free_port
+
+pytestmark = pytest.mark.counted  # with nothing exported and with all
 
 
 def run(module, *flags, timeout_s=240):
@@ -26,8 +29,12 @@ def run(module, *flags, timeout_s=240):
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    return tmp_path_factory.mktemp("build")
+def build(tmp_path_factory, exported):
+    """Return a folder for what the commands make: every day with the exports in it, in the campaigns with nothing."""
+    folder = tmp_path_factory.mktemp("build")
+    if not counts.CAMPAIGN:
+        (folder / "models").symlink_to(exported("float32").parent)
+    return folder
 
 
 @pytest.fixture(scope="module")

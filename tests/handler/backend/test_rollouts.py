@@ -27,7 +27,7 @@ KINDS = ("float32", "int8-cast", "int8")
 PAIRS = [("int8-cast", "int8"), ("float32", "int8"), ("int8-cast", "float32")]
 TRIALS = counts.pick(1, 5)
 CLIENTS = counts.pick((4,), (1, 4))
-LOAD_S = counts.pick(1.5, 4.0)  # of answers in each state of a rollout
+LOAD_S = counts.pick(1.5, 2.0)  # of answers in each state of a rollout
 pytestmark = pytest.mark.counted
 
 
