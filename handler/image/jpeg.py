@@ -4,7 +4,7 @@
 libjpeg can decode at 1/2 or 1/4 of the size, which saves much of the time and most of the memory. But the reduced
 image lacks the finest detail, and samples of the full image would have hit some of it. So:
 
-1. Choose the largest factor by which the photo is too large. Skip it if the file has very many bytes a pixel.
+1. Choose the largest factor by which the photo is too large. Skip it if the file has too many bytes per pixel.
 2. Decode at the reduced size, and predict the error from the detail in the result and from the size of the file.
 3. If the predicted error is above MAX_ERROR, decode again at full size.
 
@@ -31,9 +31,9 @@ MAX_SCANNED_IMAGES = 20  # all scans together may cover so many images of the la
 MAX_PARTS = 100_000  # markers in a file
 FACTORS = (4, 2)  # libjpeg also offers 8, but the constants below are not measured for it
 MAX_ERROR = 1.5  # grey levels: mean absolute difference in the model's input
-WORST_RATIO = {2: 0.87, 4: 1.63}  # largest measured ratio of the true error to the formula in ScaledDecode
+WORST_RATIO = {2: 0.87, 4: 1.63}  # by factor: largest measured ratio of true error to ``fine ** 0.7 * coded ** 0.5``
 CENTRE_PENALTY = 1.15  # samples near pixel centres see more detail: the error grows by this x (nearness - 0.5)
-MAX_CODED = {2: 4.2, 4: 2.3}  # above this, most scaled decodes failed step 3, so do not try
+MAX_CODED = {2: 4.2, 4: 2.3}  # by factor: above this, most scaled decodes failed step 3, so do not try
 STRIPS = 32  # of REACH rows each, in which detail is measured
 REACH = 5  # pixels in a fourth difference
 SAMPLES = 1000  # whose distance to pixel centres is averaged
