@@ -1,6 +1,6 @@
-"""The HTTP function ``segment``: an image by POST, its instances as JSON. TensorFlow Serving does the seeing.
+"""The HTTP function ``segment``: it takes an image by POST and returns the instances in it as JSON.
 
-The only file where the web, the gRPC client and the settings meet.
+TensorFlow Serving runs the model. Only this file joins the web, the gRPC client and the settings.
 """
 
 import os
@@ -21,7 +21,7 @@ from handler.web import app, routes
 
 
 class Service:
-    """The function behind the web: settings and the client; opens no connection before its first use."""
+    """Runs the pipeline with the settings and the model client; connects on first use."""
 
     def __init__(self, config: Config) -> None:
         self.model = config.model_name
@@ -31,13 +31,13 @@ class Service:
         self.client = ModelClient(channel, spec, config.deadline_s, config.matterport)
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
-        """Answer for an encoded image."""
+        """Return the instances in an encoded image, each mask as ``encode`` returns it."""
         return self.client.run(
             lambda contract, predict: pipeline.segment(data, options, contract, predict, self.limits, encode=encode)
         )
 
     def ready(self) -> int:
-        """Return the version that is served; raises ModelUnavailable where none is."""
+        """Return the model version that is served. Raises ModelUnavailable if there is none."""
         return self.client.ready()
 
     def contract(self) -> tuple[ModelContract, int]:
@@ -47,7 +47,7 @@ class Service:
 
 
 def rules(config: Config) -> routes.Rules:
-    """Return what the settings ask of every request."""
+    """Return the settings that apply to every request."""
     return routes.Rules(
         config.api_keys, config.origins, config.max_body_bytes, config.image_kinds, config.google_cloud_project
     )
@@ -55,7 +55,7 @@ def rules(config: Config) -> routes.Rules:
 
 log.configure()
 malloc.keep_freed_blocks()
-CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting fails at the start
+CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
 SERVICE = Service(CONFIG)
 RULES = rules(CONFIG)
 
@@ -65,4 +65,4 @@ def segment(request: flask.Request) -> flask.Response:
     return app.handle(request, SERVICE, RULES)
 
 
-functions_framework.http(segment)  # registers it; called, as the decorator would strip its types
+functions_framework.http(segment)  # called, not used as a decorator, which would strip the types

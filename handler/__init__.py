@@ -1,19 +1,19 @@
-"""The function, in the order an image travels through it.
+"""The function and its packages, in the order in which an image passes through them.
 
 ============ ===========================================================================================
-web          HTTP: a request -> image bytes and options; instances -> the answer that the client asked for
+web          HTTP: a request -> image bytes and options; instances -> the answer format of the client
 image        image bytes -> an RGB image, decoded within bounds
-model        the contract with the model; an image -> its input tensors; its output tensors -> detections
+model        the contract with the model; an image -> input tensors; output tensors -> detections
 backend      the client of TensorFlow Serving: versions, gRPC, TLS, tensors on the wire
-masks        probabilities and boxes -> pixels of the image, as RLE, polygons, PNG or float32
-pipeline     the story, a stage a line; the model is a callable, so nothing there knows of a network
+masks        probabilities and boxes -> masks in image pixels, as RLE, polygons, PNG or float32
+pipeline     all stages for one image, a line each; the model is a callable, so no network is needed
 ============ ===========================================================================================
 
-Beside them stand ``options`` (of a request), ``config`` (settings of the process), ``errors`` (whose fault, and which
-status), ``log``, and ``malloc`` (how much freed memory to keep).
+The other modules: ``options`` (of a request), ``config`` (settings of the process), ``errors`` (one class for each
+HTTP status), ``types``, ``log``, and ``malloc`` (how much freed memory the process keeps).
 
-Imports go one way: web, backend > pipeline > masks, model > image > options > errors. ``web`` and ``backend`` never
-meet; ``main.py`` joins them. Nothing here imports TensorFlow.
+Imports go one way: config > web, backend > pipeline > masks, model > image > options > types, errors, log, malloc.
+``web`` and ``backend`` never import each other; ``main.py`` joins them. Nothing here imports TensorFlow.
 """
 
 __version__ = "1.0.0"

@@ -1,4 +1,4 @@
-"""The settings: one field for each environment variable, read once at the start and then passed on."""
+"""The settings: one field per environment variable, read once at the start."""
 
 import math
 import re
@@ -30,10 +30,10 @@ Positives = Annotated[
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
-    """What the function was told. Every field is an environment variable in lower case.
+    """The settings of the process. Each field is an environment variable in lower case.
 
-    Empty: ``tf_serving_audience`` sends no ID token; ``model_version`` and ``model_version_label`` are the latest
-    version. From ``image_resize_mode`` on, the fields describe a model without a contract; others ignore them.
+    If ``tf_serving_audience`` is empty, no ID token is sent. If ``model_version`` and ``model_version_label`` are
+    empty, the latest version is used. The fields from ``image_resize_mode`` on describe a model without a contract.
     """
 
     tf_serving_address: Annotated[
@@ -82,16 +82,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings; raises ConfigError that names the variable, what it must be and what it is."""
+        """Read the settings. Raises ConfigError with the variable, its allowed values and its value."""
         texts = [(field, environ.get(field.encode_name)) for field in msgspec.structs.fields(cls)]
-        return cls(**{field.name: _read(field, text) for field, text in texts if text is not None})
+        return cls(**{field.name: _convert(field, text) for field, text in texts if text is not None})
 
     def __post_init__(self) -> None:
-        if not (self.cors_origins == ("*",) or all(map(ORIGIN.fullmatch, map(_origin, self.cors_origins)))):
-            raise _wrong(type(self), "cors_origins", ", ".join(self.cors_origins))
+        if not (self.cors_origins == ("*",) or all(map(ORIGIN.fullmatch, map(_normalise_origin, self.cors_origins)))):
+            raise _config_error(type(self), "cors_origins", ", ".join(self.cors_origins))
         for place, key in enumerate(self.api_keys, start=1):
-            if not SECRET.fullmatch(key):  # never quoted: an error ends in a log
-                got = f"{len(key)} characters with others among them" if key else "an empty one"
+            if not SECRET.fullmatch(key):  # the log gets this error, so it does not quote the key
+                got = f"{len(key)} characters, not all of them allowed" if key else "an empty one"
                 raise ConfigError(
                     f"API_KEYS must be keys of printable ASCII without spaces, got in place {place} {got}"
                 )
@@ -104,27 +104,28 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if self.model_version is not None and self.model_version_label:
             got = f"{self.model_version} and {self.model_version_label!r}"
             raise ConfigError(f"MODEL_VERSION or MODEL_VERSION_LABEL must be set, got both: {got}")
-        self.matterport  # noqa: B018 - raises ConfigError, here and not on a request
+        self.matterport  # noqa: B018 - raises ConfigError now, not during a request
 
     def __repr__(self) -> str:
-        return f"Config({self.tf_serving_address}, {self.model_name})"  # without the keys
+        return f"Config({self.tf_serving_address}, {self.model_name})"  # without the API keys
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The CORS origins as browsers send them."""
-        return tuple(map(_origin, self.cors_origins))
+        return tuple(map(_normalise_origin, self.cors_origins))
 
     @property
     def tls(self) -> Tls | None:
-        """How to reach the model server over TLS, None for plaintext."""
+        """The TLS files for the model server, None for plaintext."""
         if self.tf_serving_tls == "off":
             return None
-        own = self.tf_serving_cert_file, self.tf_serving_key_file
-        return Tls(self.tf_serving_ca_file, *own, self.tf_serving_server_name)
+        return Tls(
+            self.tf_serving_ca_file, self.tf_serving_cert_file, self.tf_serving_key_file, self.tf_serving_server_name
+        )
 
     @property
     def matterport(self) -> MatterportSettings:
-        """What a Matterport model without a contract does not say of itself."""
+        """The settings for a Matterport model without a contract."""
         try:
             return MatterportSettings(
                 resize=Resize(
@@ -143,9 +144,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise ConfigError(f"IMAGE_*, RPN_ANCHOR_* and BACKBONE_STRIDES must fit together: {error}") from error
 
 
-def _read(field: Any, text: str) -> Any:
-    """Return the text of a variable as a value of the field's type; a list is written with commas."""
-    kind = _plain(field.type)
+def _convert(field: Any, text: str) -> Any:
+    """Return the text of a variable as the field's type; lists are comma-separated."""
+    kind = _without_meta(field.type)
     value: Any = text.strip()
     if get_origin(kind) is tuple:
         value = [part.strip() for part in value.split(",")] if value else []
@@ -155,25 +156,25 @@ def _read(field: Any, text: str) -> Any:
         text.encode()  # reject invalid UTF-8: it arrives as surrogates, which protobuf strings cannot hold
         converted = msgspec.convert(value, field.type, strict=False)
     except ValueError as error:
-        raise _wrong(Config, field.name, text) from error
+        raise _config_error(Config, field.name, text) from error
     numbers = converted if isinstance(converted, tuple) else (converted,)
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-        raise _wrong(Config, field.name, text)
+        raise _config_error(Config, field.name, text)
     return converted
 
 
-def _plain(kind: Any) -> Any:
+def _without_meta(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def _wrong(config: type[Config], name: str, text: str) -> ConfigError:
+def _config_error(config: type[Config], name: str, text: str) -> ConfigError:
     (field,) = (field for field in msgspec.structs.fields(config) if field.name == name)
     meta = [note for note in getattr(field.type, "__metadata__", ()) if isinstance(note, Meta)]
     allowed = meta[0].description if meta else "text in UTF-8"
     return ConfigError(f"{field.encode_name} must be {allowed}, got {text!r}")
 
 
-def _origin(text: str) -> str:
-    """Return an origin as browsers send it: in lower case, without the port that its scheme implies."""
+def _normalise_origin(text: str) -> str:
+    """Return an origin as browsers send it: in lower case, without its scheme's default port."""
     origin = text.lower()
     return origin.removesuffix(":443") if origin.startswith("https:") else origin.removesuffix(":80")

@@ -1,22 +1,22 @@
-"""Everything that can go wrong, as one tree: each class says whose fault it is and carries its HTTP status."""
+"""The expected errors, as one tree of classes. Each class says whose fault it is and has an HTTP status."""
 
 import json
 from typing import Any, ClassVar
 
-SHOWN_CHARACTERS = 120
+QUOTED_CHARACTERS = 120
 
 
-def shown(value: Any) -> str:
-    """Return a value that a client sent as text or JSON, as an error quotes it: printable, and cut where it is long."""
+def quoted(value: Any) -> str:
+    """Return a client's text or JSON value as error messages quote it: printable, cut after 120 characters."""
     if isinstance(value, str):
-        rest = f" and {len(value) - SHOWN_CHARACTERS} characters more" if len(value) > SHOWN_CHARACTERS else ""
-        return f"{value[:SHOWN_CHARACTERS]!r}{rest}"
+        rest = f" and {len(value) - QUOTED_CHARACTERS} characters more" if len(value) > QUOTED_CHARACTERS else ""
+        return f"{value[:QUOTED_CHARACTERS]!r}{rest}"
     text = json.dumps(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return text if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]}..."
 
 
 class SegmentError(Exception):
-    """Base of every expected failure; the message is written for the client, so it holds no address and no secret."""
+    """Base of every expected error. The client reads the message, so it holds no address and no secret."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
@@ -24,37 +24,37 @@ class SegmentError(Exception):
 
     @property
     def detail(self) -> str:
-        """What was expected and what came."""
+        """What was expected, then what came."""
         return str(self)
 
 
 class ClientError(SegmentError):
-    """The request has to change before it can succeed."""
+    """The client must change the request before it can succeed."""
 
     status = 400
     title = "Bad request"
 
 
 class BadRequest(ClientError):  # noqa: N818 - named after the HTTP status it answers
-    """An option, a body or an image that cannot be read."""
+    """The service cannot read an option, the body or the image."""
 
 
 class Unauthorized(ClientError):  # noqa: N818
-    """API keys are configured and the request has none of them."""
+    """API keys are configured, and the request has none of them."""
 
     status = 401
     title = "Unauthorized"
 
 
 class NotFound(ClientError):  # noqa: N818
-    """No such resource."""
+    """There is no resource at this path."""
 
     status = 404
     title = "Not found"
 
 
 class MethodNotAllowed(ClientError):  # noqa: N818
-    """The resource exists but does not offer this method."""
+    """The resource does not offer this method. ``allowed``: the methods that it offers."""
 
     status = 405
     title = "Method not allowed"
@@ -65,23 +65,23 @@ class MethodNotAllowed(ClientError):  # noqa: N818
 
 
 class TooLarge(ClientError):  # noqa: N818
-    """More bytes, pixels or parts than the service accepts."""
+    """The request has more bytes, pixels or parts than the service accepts."""
 
     status = 413
     title = "Content too large"
 
 
 class UnsupportedMedia(ClientError):  # noqa: N818
-    """The bytes are no image of an accepted kind."""
+    """The bytes are not an image of an accepted kind."""
 
     status = 415
     title = "Unsupported media type"
 
 
 class BackendError(SegmentError):
-    """The model server failed; the same request may succeed once it is repaired.
+    """The model server failed. The same request may succeed later.
 
-    ``reason``: what the server said, for the log alone: it can hold addresses and paths.
+    ``reason``: what the server said. It can hold addresses and paths, so only the log gets it.
     """
 
     status = 502
@@ -93,17 +93,17 @@ class BackendError(SegmentError):
 
 
 class ContractViolation(BackendError):  # noqa: N818
-    """The model, or its contract, is not what this client can talk to."""
+    """The model or its contract does not fit this client."""
 
     title = "Model contract violated"
 
 
 class RequestRefused(ContractViolation):
-    """The model refused the request: its signature is not the contract's, or its graph failed on these inputs."""
+    """The model refused the request: its signature differs from the contract, or its graph failed on the inputs."""
 
 
 class ModelUnavailable(BackendError):  # noqa: N818
-    """The model server cannot be reached, is overloaded or does not serve the model."""
+    """The model server is unreachable or overloaded, or it does not serve the model."""
 
     status = 503
     title = "Model unavailable"
@@ -111,11 +111,11 @@ class ModelUnavailable(BackendError):  # noqa: N818
 
 
 class NotServed(ModelUnavailable):
-    """No replica that was asked serves the model, or this version or label of it."""
+    """None of the replicas that were tried serves this model, version or label."""
 
 
 class VersionChanged(ModelUnavailable):
-    """Another version of the model answered, ``version``, than the one that was expected to."""
+    """A different model version answered than expected. ``version``: the one that answered."""
 
     def __init__(self, message: str, version: int) -> None:
         super().__init__(message)
@@ -130,4 +130,4 @@ class ModelTimeout(BackendError):  # noqa: N818
 
 
 class ConfigError(Exception):
-    """A setting that cannot be used; raised while the function starts, never while it answers."""
+    """A setting cannot be used. Raised while the function starts, never during a request."""

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, in the field names that Google Cloud Logging knows."""
+"""Structured logs: one JSON object per line on stderr, with the field names of Google Cloud Logging."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-NAME = "segment"  # of the logger; its children's records come out here too
+NAME = "segment"  # the parent of all loggers in handler
 TRACE = "logging.googleapis.com/trace"
 SPAN = "logging.googleapis.com/spanId"
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -18,25 +18,25 @@ SEVERITIES = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WA
 
 
 class _Headers(Protocol):
-    """What is needed of a request's headers: WSGI's are no Mapping."""
+    """The part of a request's headers that is used here; WSGI headers are no Mapping."""
 
     def get(self, name: str, default: str, /) -> str:
         """Return a header's value."""
 
 
 class JsonLines(logging.Handler):
-    """Writes records as JSON; what ``extra={"fields": {...}}`` holds becomes fields beside the message."""
+    """Writes records as JSON. Entries of ``extra={"fields": {...}}`` become fields beside the message."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line to what is sys.stderr now: functions-framework exchanges it for each request."""
+        """Write one line to the current sys.stderr, which functions-framework replaces for each request."""
         try:
             sys.stderr.write(format_line(record))
-        except Exception:  # noqa: BLE001 - a log that cannot be written must not fail the request; logging says so itself
+        except Exception:  # noqa: BLE001 - a request must not fail because of its log line
             self.handleError(record)
 
 
 def format_line(record: logging.LogRecord) -> str:
-    """Return the record as a line of JSON."""
+    """Return the record as one line of JSON."""
     line: dict[str, Any] = {
         "severity": SEVERITIES.get(record.levelno, record.levelname),
         "message": record.getMessage(),
@@ -50,7 +50,7 @@ def format_line(record: logging.LogRecord) -> str:
 
 
 def configure() -> None:
-    """Send what the function logs, from INFO up, to stderr as JSON; once, however often it is called."""
+    """Write the function's log, from level INFO, to stderr as JSON. Calling it again changes nothing."""
     logger = logging.getLogger(NAME)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -59,9 +59,9 @@ def configure() -> None:
 
 
 def trace_fields(headers: _Headers, project: str) -> dict[str, str]:
-    """Return the fields that put a line under its request's trace: from ``traceparent`` or X-Cloud-Trace-Context.
+    """Return the fields that link a log line to its trace, from ``traceparent`` or ``X-Cloud-Trace-Context``.
 
-    ``project``: the Google Cloud project that the trace is in; without one, the id stands alone.
+    ``project``: the Google Cloud project of the trace. If it is empty, the field holds the trace id alone.
     """
     parent = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     cloud = CLOUD_TRACE.fullmatch(headers.get("X-Cloud-Trace-Context", ""))

@@ -1,4 +1,4 @@
-"""The story of one image, a stage a line; the model is a callable, so nothing here knows of a network."""
+"""All stages for one image, from bytes to instances. The model is a callable, so no network is needed here."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from handler.image.decode import Limits, Photo, decode_image
 from handler.masks.encodings import Encoder, Masks, encode_rle, unmold_masks
 from handler.model import mold, quantize
 from handler.model.contract import ModelContract
-from handler.model.detections import Detections, class_ids, gather_masks, place, select
+from handler.model.detections import Detections, class_ids, gather_masks, place_in_image, select
 from handler.options import Options
 from handler.types import Array, Box, Predict, Size
 
@@ -19,7 +19,7 @@ STAGES = ("decode", "mold", "predict", "unmold", "encode")
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One object; ``box`` in image pixels; ``mask`` as the encoder returned it."""
+    """One object. ``box`` and ``area`` are in image pixels; ``mask`` is as the encoder returned it."""
 
     class_id: int
     label: str | None
@@ -31,7 +31,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer: instances by falling score, the seconds each stage took, the bytes to and from the model."""
+    """Instances by falling score, seconds per stage, and the bytes sent to and received from the model."""
 
     image_hw: Size
     version: int
@@ -43,13 +43,13 @@ class Result:
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds by stage, all of them from the start, in the order of the story."""
+    """Seconds per stage, in the order of STAGES. A stage that did not run has 0."""
 
     durations_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to stage ``name``."""
+        """Add the time that the block takes to stage ``name``."""
         start = time.perf_counter()
         yield
         self.durations_s[name] += time.perf_counter() - start
@@ -64,10 +64,10 @@ def segment(
     *,
     encode: Encoder = encode_rle,
 ) -> Result:
-    """Return what the model sees in the encoded image ``data``, each mask as ``encode`` returns it.
+    """Return the instances that the model finds in the encoded image ``data``, masks encoded by ``encode``.
 
-    Raises BadRequest, UnsupportedMedia or TooLarge for the image or an unknown class, ContractViolation if the model's
-    answer does not fit the contract, and whatever ``predict`` raises.
+    Raises BadRequest if a class is unknown or the image is broken, UnsupportedMedia or TooLarge if the image is not
+    accepted, ContractViolation if the model's answer breaks the contract, and whatever ``predict`` raises.
     """
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
@@ -79,7 +79,7 @@ def segment(
         prediction = predict(inputs)
     with clock.stage("unmold"):
         found = select(prediction.outputs[contract.detections.name][0], options, wanted)
-        found, boxes, clipped = place(found, frame, options, contract)
+        found, boxes, clipped = place_in_image(found, frame, options, contract)
         masks = gather_masks(prediction.outputs[contract.masks.name][0], found, contract)
         unmolded = unmold_masks(masks, boxes, clipped, frame.image_hw, options.mask_threshold)
     with clock.stage("encode"):
@@ -90,7 +90,7 @@ def segment(
 
 
 def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
-    """Return the model's input tensors for the photo, and where it lies in the frame."""
+    """Return the model's input tensors by name, each with a batch of one, and the Frame of the photo."""
     molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
     if contract.meta is not None:
@@ -103,11 +103,11 @@ def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Arra
 def build_instances(
     found: Detections, masks: Masks, encoded: Sequence[Any], contract: ModelContract
 ) -> tuple[Instance, ...]:
-    """Return the detections with their masks."""
-    facts = zip(
+    """Return an Instance for each detection and its encoded mask."""
+    columns = zip(
         found.classes.tolist(), found.scores.tolist(), masks.clipped.tolist(), masks.spans.areas(), encoded, strict=True
     )
     return tuple(
         Instance(class_id, contract.labels.get(class_id), score, (y1, x1, y2, x2), area, mask)
-        for class_id, score, (y1, x1, y2, x2), area, mask in facts
+        for class_id, score, (y1, x1, y2, x2), area, mask in columns
     )

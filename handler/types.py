@@ -1,6 +1,6 @@
-"""The types that every package shares.
+"""The types that all packages share.
 
-In pixels: sizes are (height, width); boxes are y1, x1, y2, x2, with y2 and x2 exclusive.
+Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2 in pixels; y2 and x2 are exclusive.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Boxes = npt.NDArray[np.int64]  # [n, 4]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An output tensor as the contract wants it; ``shape`` has None for a side of any size."""
+    """An output tensor as the contract requires it. None in ``shape`` allows any size."""
 
     name: str
     dtype: str
@@ -31,7 +31,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The model's output tensors by name, its version, and the bytes of request and response."""
+    """The model's output tensors by name, its version, and the sizes of request and response in bytes."""
 
     outputs: Mapping[str, Array]
     version: int
@@ -39,4 +39,4 @@ class Prediction:
     down_bytes: int = 0
 
 
-Predict = Callable[[Mapping[str, Array]], Prediction]  # input tensors by name -> the outputs that the contract names
+Predict = Callable[[Mapping[str, Array]], Prediction]  # input tensors by name -> the outputs in the contract

@@ -1,17 +1,17 @@
 """The client of one model on TensorFlow Serving: its contract, its versions, Predict.
 
-Strategy. During a rollout, replicas behind one address serve different versions, and round robin sends each call to
-another replica. Four rules keep an answer and its contract together:
+*Strategy*. During a rollout, the replicas behind one address serve different versions, and round robin sends each call
+to another replica. Four rules keep a response and its contract together:
 
-1. A contract comes from one replica. Either the model states it, or it is derived from one GetModelMetadata answer,
-   and only if that answer lists no ``segment_contract``.
-2. Every answer names its version. If another version answers than expected, compare the contracts. Equal: use the
-   answer. Different: repeat the request, pinned to that version by number.
-3. A refusal names no version. Read what is served now, and repeat the request, pinned to that version.
-4. If the pinned version refuses, too, or answers with other tensors, its number may be in use for two builds. Look for
-   the other contract of that number and repeat the request with it. If there is none twice, the model is broken.
+1. A contract comes from one replica. Either the model states it, or it is derived from one GetModelMetadata response.
+   It is derived only if that response lists no ``segment_contract``.
+2. Every response names its version. If it is not the expected one, compare the two contracts. Equal: use the response.
+   Different: repeat the request, pinned to that version by number.
+3. A refusal names no version. Read the contract that is served now, and repeat the request, pinned to its version.
+4. If the pinned version refuses too, or responds with other tensors, two builds may share its number. Look for the
+   other contract of that number, and repeat the request with it. If there is none twice, the model is broken.
 
-A pinned call that meets a replica without that version is repeated by the channel. The deadline bounds everything.
+If a pinned call meets a replica without that version, the channel repeats it. The deadline covers all calls together.
 """
 
 import dataclasses
@@ -56,23 +56,23 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 NO_SIGNATURE = "Serving signature key"
-LOOKS = 16  # for another contract of one version; two builds, half and half, are missed once in 65,536 times
-PAUSE_S = 0.02  # at most, and random: clients in step would each meet the same replica again and again
+MAX_READS = 16  # to find another contract of a version; with two builds, half each, it fails once in 65,536 times
+MAX_PAUSE_S = 0.02  # pauses are random, or clients in step would meet the same replica each time
 VERSIONS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The contract in force and the model version that stated it."""
+    """The contract in use, and the model version that it belongs to."""
 
     contract: ModelContract
     version: int
 
 
 class ModelClient:
-    """Talks to one model. Safe for threads, and for a fork before its first call.
+    """Calls one model. Thread-safe; may be forked before its first call.
 
-    ``deadline_s``: of all calls for one request, retries included. ``settings``: for models that state no contract.
+    ``deadline_s``: for all calls of one request, with retries. ``settings``: for models that state no contract.
     """
 
     def __init__(self, channel: Channel, model: ModelSpec, deadline_s: float, settings: MatterportSettings) -> None:
@@ -85,32 +85,32 @@ class ModelClient:
         self._contracts: dict[int, ModelContract] = {}  # by version
 
     def run(self, work: Callable[[ModelContract, Predict], R]) -> R:
-        """Return ``work(contract, predict)``, repeated with another contract if the first is not the model's."""
+        """Return ``work(contract, predict)``; repeat it with another contract if the first does not fit the model."""
         end_s = self._end_s()
-        served, agreed = self._served or self._read(self.model, end_s), False
+        served, confirmed = self._served or self._read_contract(self.model, end_s), False
         for attempt in itertools.count():
-            model = self._at(served.version) if attempt else self.model
+            model = self._pinned(served.version) if attempt else self.model
             try:
                 return work(served.contract, self._predictor(served, model, end_s))
             except (VersionChanged, NotServed, ContractViolation) as error:
                 if time.monotonic() >= end_s:
                     raise
-                other = self._instead(error, served, attempt, end_s)
-                if other is None and (agreed or not isinstance(error, RequestRefused)):
-                    self._forget(served)
+                other = self._next_attempt(error, served, attempt, end_s)
+                if other is None and (confirmed or not isinstance(error, RequestRefused)):
+                    self._discard(served)
                     raise
-                served, agreed = other or served, other is None  # once more: the replica that refused may be gone
+                served, confirmed = other or served, other is None  # try once more: that replica may be gone
             _pause()
         raise AssertionError("the last attempt returns or raises")
 
     def served(self) -> Served:
-        """Return the contract in force, read on first use."""
-        return self._served or self._read(self.model, self._end_s())
+        """Return the contract in use; read it on first use."""
+        return self._served or self._read_contract(self.model, self._end_s())
 
     def ready(self) -> int:
-        """Return the version that would answer; raises ModelUnavailable where there is none.
+        """Return the version that would answer. Raises ModelUnavailable if there is none.
 
-        GetModelStatus ignores a label, so that one is looked up by the metadata that it leads to.
+        GetModelStatus ignores labels, so the version of a label comes from its metadata.
         """
         end_s = self._end_s()
         if self.model.label:
@@ -127,7 +127,7 @@ class ModelClient:
         return int(max(available))
 
     def close(self) -> None:
-        """Close the channel; the next call opens another."""
+        """Close the channel and discard all contracts. The next call opens a new channel."""
         self._channel.close()
         with self._lock:
             self._served = None
@@ -136,7 +136,7 @@ class ModelClient:
     def _end_s(self) -> float:
         return time.monotonic() + self._deadline_s
 
-    def _at(self, version: int) -> ModelSpec:
+    def _pinned(self, version: int) -> ModelSpec:
         return dataclasses.replace(self.model, version=version)
 
     def _predictor(self, served: Served, model: ModelSpec, end_s: float) -> Predict:
@@ -149,52 +149,52 @@ class ModelClient:
             try:
                 answer = wire.decode_response(response, expected, served.version)
             except VersionChanged as change:
-                if self._known(change.version, end_s).contract != served.contract:
+                if self._use_version(change.version, end_s).contract != served.contract:
                     raise
                 answer = wire.decode_response(response, expected, change.version)
             return dataclasses.replace(answer, up_bytes=len(request))
 
         return predict
 
-    def _instead(self, error: BackendError, failed: Served, attempt: int, end_s: float) -> Served | None:
-        """Return the contract and version for the next attempt after ``failed``, None if there is no other."""
+    def _next_attempt(self, error: BackendError, failed: Served, attempt: int, end_s: float) -> Served | None:
+        """Return the contract and version for the next attempt, None if there is no other than ``failed``."""
         if isinstance(error, VersionChanged):
-            return self._known(error.version, end_s)
+            return self._use_version(error.version, end_s)
         if isinstance(error, NotServed) or (isinstance(error, RequestRefused) and attempt == 0):
-            return self._read(self.model, end_s)
+            return self._read_contract(self.model, end_s)
         try:
-            return self._another(failed, end_s)
-        except NotServed:  # since the attempt
-            return self._read(self.model, end_s)
+            return self._find_other_contract(failed, end_s)
+        except NotServed:  # it was unloaded after the attempt
+            return self._read_contract(self.model, end_s)
 
-    def _another(self, failed: Served, end_s: float) -> Served | None:
-        """Look for a replica with another build of the same version; None if all have the contract that failed.
+    def _find_other_contract(self, failed: Served, end_s: float) -> Served | None:
+        """Look for a replica with another build of the same version; None if all have the contract ``failed``.
 
-        If there is one, either contract may be the next replica's. Toss a coin: replicas take turns, and a client that
-        took turns with them would always send each the other's request.
+        If there is one, the next call can meet either build, so choose a contract at random. Replicas take turns: a
+        client that took turns too could send each replica the other's request every time.
         """
-        for _ in range(LOOKS):
-            with suppress(ContractViolation):  # a replica that cannot be read; ``failed`` says what went wrong here
-                found = self._described(self._at(failed.version), end_s)
+        for _ in range(MAX_READS):
+            with suppress(ContractViolation):  # that replica cannot be read; try another
+                found = self._read_replica_contract(self._pinned(failed.version), end_s)
                 if found.contract != failed.contract:
-                    return random.choice((self._keep(found), failed))  # noqa: S311
+                    return random.choice((self._use(found), failed))  # noqa: S311
             _pause()
         return None
 
-    def _known(self, version: int, end_s: float) -> Served:
-        """Return the contract of ``version``, read unless it was before, and put it in force."""
+    def _use_version(self, version: int, end_s: float) -> Served:
+        """Use the contract of ``version`` from now on; read it if it is not known."""
         contract = self._contracts.get(version)
         if contract is None:
-            return self._read(self._at(version), end_s)
+            return self._read_contract(self._pinned(version), end_s)
         self._served = Served(contract, version)
         return self._served
 
-    def _read(self, model: ModelSpec, end_s: float) -> Served:
-        """Read the contract of ``model`` and put it in force."""
-        return self._keep(self._stated(model, end_s) or self._described(model, end_s))
+    def _read_contract(self, model: ModelSpec, end_s: float) -> Served:
+        """Read the contract of ``model`` and use it from now on."""
+        return self._use(self._read_stated_contract(model, end_s) or self._read_replica_contract(model, end_s))
 
-    def _keep(self, fresh: Served) -> Served:
-        """Put a contract in force, as the one of its version."""
+    def _use(self, fresh: Served) -> Served:
+        """Use a contract from now on, and keep it for its version."""
         with self._lock:
             if self._contracts.get(fresh.version) != fresh.contract:
                 source = fresh.contract.source
@@ -205,14 +205,14 @@ class ModelClient:
         self._served = fresh
         return fresh
 
-    def _forget(self, failed: Served) -> None:
-        """Take a contract out of force: the model broke it, so the next request reads it again."""
+    def _discard(self, failed: Served) -> None:
+        """Discard a contract that the model broke. The next request reads it again."""
         with self._lock:
             self._contracts.pop(failed.version, None)
         self._served = None
 
-    def _stated(self, model: ModelSpec, end_s: float) -> Served | None:
-        """Return the contract that the model itself states, None if it has no such signature."""
+    def _read_stated_contract(self, model: ModelSpec, end_s: float) -> Served | None:
+        """Return the contract that the model states, None if it has no such signature."""
         query = {CONTRACT_QUERY: np.zeros(1, np.int8)}
         request = wire.encode_request(model, CONTRACT_SIGNATURE, query, (CONTRACT_OUTPUT,))
         try:
@@ -224,16 +224,16 @@ class ModelClient:
         text, answered = wire.decode_string(response, CONTRACT_OUTPUT)
         return Served(ModelContract.from_json(text), answered)
 
-    def _described(self, model: ModelSpec, end_s: float) -> Served:
-        """Return the contract of the version whose metadata answers: as it states it, or derived from the metadata."""
+    def _read_replica_contract(self, model: ModelSpec, end_s: float) -> Served:
+        """Return the contract of the replica that answers GetModelMetadata: stated, or else derived."""
         metadata = self._metadata(model, end_s)
         version, signatures = int(metadata.model_spec.version.value), read_signatures(metadata)
         if CONTRACT_SIGNATURE not in signatures:
             return Served(derive_contract(signatures, self._settings), version)
-        for _ in range(LOOKS):
-            if stated := self._stated(self._at(version), end_s):
+        for _ in range(MAX_READS):
+            if stated := self._read_stated_contract(self._pinned(version), end_s):
                 return stated
-            _pause()  # another replica has another build of this version
+            _pause()  # that replica has another build of this version
         raise ContractViolation(f"version {version} must state the contract that its metadata lists, got none")
 
     def _metadata(self, model: ModelSpec, end_s: float) -> Any:
@@ -243,12 +243,12 @@ class ModelClient:
 
 
 def _pause() -> None:
-    time.sleep(random.uniform(0, PAUSE_S))  # noqa: S311 - spreads calls, no secret
+    time.sleep(random.uniform(0, MAX_PAUSE_S))  # noqa: S311 - spreads calls, no secret
 
 
-def _parse(kind: Any, response: bytes) -> Any:
+def _parse(message_type: Any, response: bytes) -> Any:
     try:
-        return kind.FromString(response)
+        return message_type.FromString(response)
     except DecodeError as error:
         got = f"{len(response)} other bytes"
-        raise ContractViolation(f"the answer must be a {kind.DESCRIPTOR.name}, got {got}") from error
+        raise ContractViolation(f"the answer must be a {message_type.DESCRIPTOR.name}, got {got}") from error

@@ -1,7 +1,7 @@
-"""A contract for a model that carries none, from its SignatureDef and the settings: Matterport Mask R-CNN only.
+"""The contract of a model that states none, from its SignatureDef and the settings. Matterport's Mask R-CNN only.
 
-Recognised by tensor names: ``input_image`` (float32, or int8 as the int8-cast exports it), ``input_image_meta`` and
-``input_anchors`` where the graph wants them, ``mrcnn_detection`` and ``mrcnn_mask``.
+The tensor names identify such a model: ``input_image`` (float32, or int8 in an int8-cast export), optionally
+``input_image_meta`` and ``input_anchors``, and the outputs ``mrcnn_detection`` and ``mrcnn_mask``.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from handler.model.contract import DetectionOutput, ImageInput, MaskOutput, Matt
 
 IMAGE, META, ANCHORS = "input_image", "input_image_meta", "input_anchors"
 DETECTIONS, MASKS = "mrcnn_detection", "mrcnn_mask"
-META_HEAD = 12  # numbers of input_image_meta before one for each class
+META_HEAD = 12  # numbers in input_image_meta in front of the class flags
 NAIVE_CAST_SCALE = 1 / 255
 _DTYPES: dict[int, Literal["int8", "float32"]] = {protos.DT_INT8: "int8", protos.DT_FLOAT: "float32"}
 
 
 def read_signatures(metadata: Any) -> Mapping[str, Any]:
-    """Return name -> SignatureDef of a GetModelMetadataResponse; raises ContractViolation if it holds none."""
+    """Return name -> SignatureDef of a GetModelMetadataResponse. Raises ContractViolation if it has none."""
     signatures = protos.SignatureDefMap()
     packed = metadata.metadata["signature_def"]
     try:
@@ -36,10 +36,7 @@ def read_signatures(metadata: Any) -> Mapping[str, Any]:
 def derive_contract(
     signatures: Mapping[str, Any], settings: MatterportSettings, signature: str = "serving_default"
 ) -> ModelContract:
-    """Return the contract that a model's signatures imply.
-
-    Raises ContractViolation, naming what was seen and what was expected, for every other kind of model.
-    """
+    """Return the contract that a model's signatures imply. Raises ContractViolation for any other kind of model."""
     if signature not in signatures:
         seen = ", ".join(sorted(signatures)) or "none"
         raise ContractViolation(f"the model must have a signature {signature}, got {seen}")
@@ -56,7 +53,7 @@ def contract_from_signature(definition: Any, settings: MatterportSettings, signa
         raise ContractViolation(
             f"the model must carry a segment_contract, or take {IMAGE} int8 or float32 (and perhaps {META}, {ANCHORS}) "
             f"and give {DETECTIONS} float32 [1, N, 6] and {MASKS} int8 or float32 [1, N, h, w, C] or [1, N, h, w]; "
-            f"got inputs {_listing(inputs)} and outputs {_listing(outputs)}"
+            f"got inputs {_list_tensors(inputs)} and outputs {_list_tensors(outputs)}"
         )
     image_dtype, mask_dtype = _DTYPES[inputs[IMAGE].dtype], _DTYPES[outputs[MASKS].dtype]
     naive_cast = mask_dtype == "int8"
@@ -83,7 +80,7 @@ def _num_classes(info: Any) -> int:
     shape = info.tensor_shape
     size = shape.dim[1].size if len(shape.dim) == 2 else -1
     if size <= META_HEAD:
-        raise ContractViolation(f"{META} must be float32 [1, 12 + number of classes], got {_describe(info)}")
+        raise ContractViolation(f"{META} must be float32 [1, 12 + number of classes], got {_dtype_and_shape(info)}")
     return int(size) - META_HEAD
 
 
@@ -91,10 +88,10 @@ def _rank(info: Any) -> int | None:
     return None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
 
 
-def _describe(info: Any) -> str:
+def _dtype_and_shape(info: Any) -> str:
     dims = "?" if info.tensor_shape.unknown_rank else ", ".join(str(dim.size) for dim in info.tensor_shape.dim)
     return f"{protos.dtype_name(info.dtype)} [{dims}]"
 
 
-def _listing(infos: dict[str, Any]) -> str:
-    return "; ".join(f"{name} {_describe(info)}" for name, info in sorted(infos.items())) or "none"
+def _list_tensors(infos: dict[str, Any]) -> str:
+    return "; ".join(f"{name} {_dtype_and_shape(info)}" for name, info in sorted(infos.items())) or "none"

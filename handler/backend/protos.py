@@ -1,12 +1,12 @@
 """TensorFlow Serving's message types, without TensorFlow's runtime.
 
-``import tensorflow_serving.apis.predict_pb2`` runs ``tensorflow/__init__.py``: seconds, and half a gigabyte. The
-message modules themselves need only protobuf, so they are imported while a bare package stands for ``tensorflow``. It
-is taken away afterwards, and so are the modules loaded through it: a later ``import tensorflow`` finds a clean slate,
-and protobuf's descriptor pool hands both sides the same types.
+``import tensorflow_serving.apis.predict_pb2`` runs ``tensorflow/__init__.py``, which takes seconds and half a gigabyte.
+The message modules need only protobuf, so an empty package replaces ``tensorflow`` during the import. Afterwards it is
+removed, with the modules loaded through it. A later ``import tensorflow`` works as usual, and protobuf's descriptor
+pool gives both sides the same types.
 
-``RawPredictResponse`` reads the same bytes as ``PredictResponse`` but leaves packed values as bytes: on the wire a
-packed repeated field and a ``bytes`` field look alike. That spares a Python object for each of millions of mask values.
+``RawPredictResponse`` reads the same bytes as ``PredictResponse``, but keeps packed values as bytes: on the wire, a
+packed repeated field and a ``bytes`` field look alike. This saves one Python object for each of millions of values.
 """
 
 import importlib
@@ -24,7 +24,7 @@ _PACKAGE = "tensorflow"
 
 @contextmanager
 def _bare_tensorflow() -> Iterator[None]:
-    """Let ``tensorflow.*`` be imported without running ``tensorflow/__init__.py``."""
+    """Allow imports of ``tensorflow.*`` without running ``tensorflow/__init__.py``."""
     if _PACKAGE in sys.modules:
         yield
         return
@@ -68,7 +68,7 @@ DT_STRING: int = _types.DT_STRING
 
 
 def dtype_name(code: int) -> str:
-    """Return NumPy's name for a DataType, such as float32, or ``type N`` for one that protobuf does not know."""
+    """Return NumPy's name of a DataType, such as float32, or ``type N`` if it is unknown."""
     if code not in DataType.values():
         return f"type {code}"
     name: str = DataType.Name(code).removeprefix("DT_").lower()
@@ -76,13 +76,13 @@ def dtype_name(code: int) -> str:
 
 
 def state_name(code: int) -> str:
-    """Return the name of a model version's state, such as LOADING, or ``state N`` for one that is not known."""
+    """Return the name of a model version's state, such as LOADING, or ``state N`` if it is unknown."""
     states = ModelVersionStatus.State
     return str(states.Name(code)) if code in states.values() else f"state {code}"
 
 
 def _raw_predict_response() -> Any:
-    """Build the message type: field numbers as in tensor.proto, tensor_shape.proto, model.proto and predict.proto."""
+    """Return the message type. Field numbers: tensor.proto, tensor_shape.proto, model.proto, predict.proto."""
     kind = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="segment/raw_predict.proto", package="segment", syntax="proto3")
 

@@ -1,7 +1,7 @@
-"""Certificates: whom the function trusts to be the model server, and how it proves who it is itself.
+"""TLS certificates: the authorities that the function trusts, and its own certificate.
 
-The files are read where a channel opens, and again where they have changed: certificates that live for hours are
-renewed in place, by a secret that is mounted or by a sidecar.
+The files are read when a channel opens, and again when they have changed: a mounted secret or a sidecar renews
+short-lived certificates in place.
 """
 
 import codecs
@@ -13,17 +13,17 @@ from typing import Any
 
 from handler.errors import ConfigError
 
-Stamp = tuple[tuple[int, int, int], ...]
-# The standard library's one reader of a certificate that is nobody's peer; the alternative is 18 MB of cryptography.
-_decode: Any = ssl._ssl._test_decode_cert  # type: ignore[attr-defined]
+Fingerprint = tuple[tuple[int, int, int], ...]
+# The only certificate parser in the standard library (private API). The package cryptography would add 18 MB.
+_decode_certificate: Any = ssl._ssl._test_decode_cert  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Names of PEM files, "" for none. ``ca_file``: trusted authorities, else those that gRPC brings along.
+    """Paths of PEM files, "" for none. ``ca_file``: trusted authorities; "" for those that gRPC contains.
 
-    ``cert_file`` and ``key_file``: the function's own certificate, with its chain, and its key, for mutual TLS.
-    ``server_name``: what the server's certificate must name, where that is not the host of the address.
+    ``cert_file`` and ``key_file``: the function's certificate with its chain, and its key, for mutual TLS.
+    ``server_name``: the name in the server's certificate, if it is not the host of the address.
     """
 
     ca_file: str = ""
@@ -31,20 +31,20 @@ class Tls:
     key_file: str = ""
     server_name: str = ""
 
-    def stamp(self) -> Stamp:
-        """Return what changes where a file does; one that is not there counts as changed."""
-        return tuple(_stamp(file) for file in (self.ca_file, self.key_file, self.cert_file) if file)
+    def fingerprint(self) -> Fingerprint:
+        """Return ctime (ns), inode and size of each file: they change if a file changes. All are 0 if it is missing."""
+        return tuple(_file_fingerprint(file) for file in (self.ca_file, self.key_file, self.cert_file) if file)
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Return authorities, key and certificate as PEM, None for none; raises ConfigError where they are no such.
+        """Return authorities, key and certificate as PEM, None for none. Raises ConfigError if a file is not valid.
 
-        gRPC itself says nothing of a broken file until a call fails, and then not what is wrong with it.
+        gRPC would report a broken file only when a call fails, and would not say what is wrong.
         """
-        before = self._contents()
+        before = self._read_files()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ca, key, cert = before
         if any((content or b"").startswith(codecs.BOM_UTF8) for content in before):
-            raise ConfigError("files of certificates must be PEM in ASCII, got a byte order mark before it")
+            raise ConfigError("files of certificates must be PEM in ASCII, got a byte order mark in front of it")
         if self.ca_file:
             try:
                 context.load_verify_locations(self.ca_file)
@@ -59,13 +59,13 @@ class Tls:
             except (ssl.SSLError, OSError, ValueError) as error:
                 what = "TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must hold a certificate and its key, unencrypted"
                 raise ConfigError(f"{what}, got {self.cert_file!r} and {self.key_file!r}: {error}") from error
-        if self._contents() != before:  # what was checked is what is used: an empty key makes gRPC abort the process
-            raise ConfigError("the files of certificates must stay as they are while they are read, got a change")
+        if self._read_files() != before:  # use only what was checked: an empty key would make gRPC abort the process
+            raise ConfigError("the files of certificates must not change while they are read, got a change")
         return ca, key, cert
 
-    def _contents(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+    def _read_files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         ca, key, cert = (
-            _read(variable, file)
+            _read_file(variable, file)
             for variable, file in (
                 ("TF_SERVING_CA_FILE", self.ca_file),
                 ("TF_SERVING_KEY_FILE", self.key_file),
@@ -74,28 +74,28 @@ class Tls:
         )
         return ca, key, cert
 
-    def shown(self) -> str:
-        """Return what the server is shown of the function, in words for a log."""
+    def describe_certificate(self) -> str:
+        """Return issuer and end date of the function's certificate, in words for the log."""
         if not self.cert_file:
             return "no certificate"
         try:
-            read = _decode(self.cert_file)
+            fields = _decode_certificate(self.cert_file)
         except (OSError, ssl.SSLError) as error:
             return f"a certificate that cannot be read again: {error}"
-        issuer = ", ".join(value for part in read["issuer"] for _, value in part)
-        return f"a certificate of {issuer}, valid until {read['notAfter']}"
+        issuer = ", ".join(value for part in fields["issuer"] for _, value in part)
+        return f"a certificate of {issuer}, valid until {fields['notAfter']}"
 
 
-def _read(variable: str, file: str) -> bytes | None:
+def _read_file(variable: str, file: str) -> bytes | None:
     try:
         return Path(file).read_bytes() if file else None
     except OSError as error:
         raise ConfigError(f"{variable} must name a file that can be read, got {error.strerror}: {file!r}") from error
 
 
-def _stamp(file: str) -> tuple[int, int, int]:
+def _file_fingerprint(file: str) -> tuple[int, int, int]:
     try:
-        status = os.stat(file)  # noqa: PTH116 - at each call, three times as fast as Path's
+        status = os.stat(file)  # noqa: PTH116 - runs at each call; three times as fast as Path.stat
     except OSError:
         return 0, 0, 0
     return status.st_ctime_ns, status.st_ino, status.st_size

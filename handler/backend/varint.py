@@ -1,4 +1,4 @@
-"""Protobuf's varints: 7 bits a byte, lowest first, with the top bit set where more follow.
+"""Protobuf's varints: 7 bits per byte, lowest first; the top bit is set if more bytes follow.
 
 Source: protobuf.dev, "Encoding".
 """
@@ -11,7 +11,7 @@ MAX_BYTES = 10  # 64 bits; a negative int8 always takes them all
 
 
 def header(field: int, size: int) -> bytes:
-    """Return what precedes ``size`` bytes of a field: its number and wire type, and the size."""
+    """Return the header of a length-delimited field: its number with the wire type, and ``size`` as a varint."""
     encoded = bytearray([field << 3 | LENGTH_DELIMITED])
     while size >= 0x80:
         encoded.append(size & 0x7F | 0x80)
@@ -21,9 +21,9 @@ def header(field: int, size: int) -> bytes:
 
 
 def decode_int8(run: bytes) -> npt.NDArray[np.int8] | None:
-    """Return the codes of packed varints, none empty, if all are 0..127; None if a real parser has to read them.
+    """Return int8 codes [n] of packed varints (n > 0), or None if one of them is not in 0..127.
 
-    Each of these codes is its own byte, so nothing is decoded. A negative code takes ten bytes.
+    A code in 0..127 is its own byte, so nothing needs decoding. A negative code takes ten bytes.
     """
     data = np.frombuffer(run, np.uint8)
     return data.view(np.int8) if data.max() < 0x80 else None

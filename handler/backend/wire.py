@@ -1,11 +1,21 @@
-"""Arrays into the bytes of a PredictRequest, and the bytes of a PredictResponse into arrays.
+"""Arrays -> the bytes of a PredictRequest, and the bytes of a PredictResponse -> arrays.
 
-A request is put together around the tensors, so that their megabytes are copied once, where protobuf's own messages
-copy them three times. Source: protobuf.dev, "Encoding", and the field numbers of predict.proto and tensor.proto.
+*Strategy* for requests. Protobuf's messages would copy megabytes of tensor values three times. So serialize only the
+small parts with protobuf, write the headers around the values by hand, and join everything: one copy. Source:
+protobuf.dev, "Encoding", and the field numbers in predict.proto and tensor.proto.
 
-TensorFlow Serving sends int8 either as packed ``int_val`` varints (its default: 1 byte for 0..127 and 10 for a negative
-code, which is sign-extended to 64 bits) or as ``tensor_content``. float32 comes in ``float_val`` or ``tensor_content``.
-All are read, a vector operation each; see :mod:`handler.backend.protos` on how the packed bytes stay bytes.
+Example: the input ``x``, int8 [1, 2] with the values 7 and 8, becomes this entry of the map ``inputs``::
+
+    12 15                          field 2 (inputs), 21 bytes:
+       0a 01 78                      field 1 (key), 1 byte: "x"
+       12 10                         field 2 (value), 16 bytes:
+          08 06                        field 1 (dtype): DT_INT8
+          12 08 12 02 08 01 12 02 08 02  field 2 (shape): 1, 2
+          22 02 07 08                  field 4 (tensor_content), 2 bytes: the values
+
+Responses. TensorFlow Serving sends int8 in ``int_val`` (its default) or ``tensor_content``, and float32 in
+``float_val`` or ``tensor_content``. In ``int_val``, 0..127 take 1 byte and negative codes take 10, because they are
+extended to 64 bits. Each form is read by one vector operation; see :mod:`handler.backend.protos`.
 """
 
 import math
@@ -20,7 +30,7 @@ from handler.backend import protos, varint
 from handler.errors import ContractViolation, VersionChanged
 from handler.types import Array, Prediction, TensorSpec
 
-INPUTS, KEY, VALUE, TENSOR_CONTENT = 2, 1, 2, 4  # fields of PredictRequest, of a map's entry, and of TensorProto
+INPUTS, KEY, VALUE, TENSOR_CONTENT = 2, 1, 2, 4  # fields of PredictRequest, map entry, TensorProto
 _NUMPY: dict[int, np.dtype[Any]] = {
     protos.DT_FLOAT: np.dtype(np.float32),
     protos.DT_INT8: np.dtype(np.int8),
@@ -31,14 +41,14 @@ _DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model is asked, and which version of it: a number, a label that the server knows, or else the latest."""
+    """The model to call. ``version`` or ``label`` selects a version; without them, the latest is used."""
 
     name: str
     version: int | None = None
     label: str = ""
 
     def fill(self, message: Any) -> None:
-        """Write this to a message ModelSpec."""
+        """Write this to a ModelSpec message."""
         message.name = self.name
         if self.version is not None:
             message.version.value = self.version
@@ -49,7 +59,7 @@ class ModelSpec:
 def encode_request(
     model: ModelSpec, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()
 ) -> bytes:
-    """Return a PredictRequest; ``outputs`` names the tensors wanted, () all."""
+    """Return the bytes of a PredictRequest. ``outputs``: names of the requested tensors, () for all."""
     request = protos.PredictRequest(output_filter=outputs)
     model.fill(request.model_spec)
     request.model_spec.signature_name = signature
@@ -66,38 +76,38 @@ def encode_request(
 
 
 def decode_response(response: bytes, expected: tuple[TensorSpec, ...], version: int | None = None) -> Prediction:
-    """Return the ``expected`` outputs of a PredictResponse, by model ``version`` unless that is None.
+    """Return the ``expected`` outputs of a PredictResponse.
 
-    Raises ContractViolation where it is no such message or a tensor is missing or of another type, shape or length;
-    VersionChanged, before any of that, where another version answered.
+    Raises VersionChanged if the model version is not ``version``; None accepts any. Raises ContractViolation if the
+    bytes are no PredictResponse, or a tensor is missing or has another dtype, shape or length.
     """
     message = _parse(response)
     answered = message.model_spec.version.value
     if version not in (None, answered):
         raise VersionChanged(f"model version {version} must answer, got version {answered}", answered)
     outputs = {}
-    for want in expected:
-        if want.name not in message.outputs:
-            raise ContractViolation(f"{want}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
-        outputs[want.name] = _array(message.outputs[want.name], want, response)
+    for spec in expected:
+        if spec.name not in message.outputs:
+            raise ContractViolation(f"{spec}, got only {', '.join(sorted(message.outputs)) or 'no outputs'}")
+        outputs[spec.name] = _decode_tensor(message.outputs[spec.name], spec, response)
     return Prediction(outputs, answered, down_bytes=len(response))
 
 
 def decode_string(response: bytes, name: str) -> tuple[bytes, int]:
-    """Return the first string of output ``name`` (string [n], n > 0) and the model's version."""
+    """Return the first string of output ``name``, string [n] with n > 0, and the model version."""
     message = _parse(response)
     tensor = message.outputs.get(name)
     count = math.prod(dim.size for dim in tensor.tensor_shape.dim) if tensor is not None else 0
     if tensor is None or tensor.dtype != protos.DT_STRING or count < 1:
-        raise ContractViolation(f"{name} must be a non-empty string [n], got {_describe(tensor)}")
+        raise ContractViolation(f"{name} must be a non-empty string [n], got {_dtype_and_shape(tensor)}")
     text = bytes(tensor.string_val[0]) if tensor.string_val else _first_string(tensor.tensor_content, count)
     if text is None:
-        raise ContractViolation(f"{name} must be {count} strings, got {_describe(tensor)} without them")
+        raise ContractViolation(f"{name} must be {count} strings, got {_dtype_and_shape(tensor)} without them")
     return text, message.model_spec.version.value
 
 
 def _first_string(content: bytes, count: int) -> bytes | None:
-    """Return the first of ``count`` strings in a tensor's content: all lengths as varints, then all the bytes."""
+    """Return the first of ``count`` strings in ``tensor_content``: all lengths as varints, then all bytes."""
     data = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(data < 0x80)[:count]
     if len(ends) < count or ends[0] >= varint.MAX_BYTES:
@@ -114,31 +124,32 @@ def _parse(response: bytes) -> Any:
         raise ContractViolation(f"the answer must be a PredictResponse, got {len(response)} other bytes") from error
 
 
-def _array(tensor: Any, want: TensorSpec, response: bytes) -> Array:
+def _decode_tensor(tensor: Any, spec: TensorSpec, response: bytes) -> Array:
+    """Return a tensor as an array. Raises ContractViolation if it does not match ``spec``."""
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     dtype = _NUMPY.get(tensor.dtype)
-    fits = len(shape) == len(want.shape) and all(w in (None, s) for w, s in zip(want.shape, shape, strict=True))
+    fits = len(shape) == len(spec.shape) and all(w in (None, s) for w, s in zip(spec.shape, shape, strict=True))
     if (
         dtype is None
-        or dtype != np.dtype(want.dtype)
+        or dtype != np.dtype(spec.dtype)
         or not fits
         or tensor.tensor_shape.unknown_rank
         or min(shape, default=0) < 0
     ):
-        raise ContractViolation(f"{want}, got {_describe(tensor)}")
+        raise ContractViolation(f"{spec}, got {_dtype_and_shape(tensor)}")
     count = math.prod(shape)
-    values = _values(tensor, dtype, count)
+    values = _packed_values(tensor, dtype, count)
     if values is None or (len(values) != count and not tensor.tensor_content):
-        values = _values_by_protobuf(response, want.name, dtype)
+        values = _values_by_protobuf(response, spec.name, dtype)
     if values is None or len(values) != count:
         got = "values out of range" if values is None else f"{len(values)} values"
-        raise ContractViolation(f"{want}, got {_describe(tensor)} with {got}")
+        raise ContractViolation(f"{spec}, got {_dtype_and_shape(tensor)} with {got}")
     shaped: Array = values.reshape(shape)
     return shaped
 
 
-def _values(tensor: Any, dtype: np.dtype[Any], count: int) -> Array | None:
-    """Return the tensor's values [n] without parsing them, or None where that takes a real parser."""
+def _packed_values(tensor: Any, dtype: np.dtype[Any], count: int) -> Array | None:
+    """Return the tensor's values [n] without parsing them, or None if they need a parser."""
     if tensor.tensor_content:
         if len(tensor.tensor_content) % dtype.itemsize:
             return np.zeros(0, dtype)
@@ -153,7 +164,7 @@ def _values(tensor: Any, dtype: np.dtype[Any], count: int) -> Array | None:
 
 
 def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Array | None:
-    """Return the values [n] as protobuf reads them (unpacked fields, odd varints), None where one does not fit."""
+    """Return the values [n] that protobuf parses (unpacked fields, odd varints), None if one is out of range."""
     try:
         tensor = protos.PredictResponse.FromString(response).outputs[name]
     except DecodeError as error:
@@ -165,7 +176,7 @@ def _values_by_protobuf(response: bytes, name: str, dtype: np.dtype[Any]) -> Arr
     return wide.astype(dtype) if ((wide >= bounds.min) & (wide <= bounds.max)).all() else None
 
 
-def _describe(tensor: Any) -> str:
+def _dtype_and_shape(tensor: Any) -> str:
     if tensor is None:
         return "none of that name"
     return f"{protos.dtype_name(tensor.dtype)} [{', '.join(str(dim.size) for dim in tensor.tensor_shape.dim)}]"

@@ -1,5 +1,5 @@
 """Image bytes -> an RGB image.
 
-``decode`` checks and decodes every kind of image; ``jpeg`` bounds the scans of a JPEG and decides whether a smaller
-decode shows the same. May import ``options`` and ``errors``.
+``decode`` checks the limits and decodes images of every kind. ``jpeg`` limits the scans of a JPEG and decides whether
+to decode it at a reduced size. May import ``options``, ``types``, ``errors`` and ``log``.
 """

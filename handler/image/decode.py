@@ -1,8 +1,8 @@
-"""Encoded bytes into RGB pixels: kinds, caps, orientation and colour modes; see :mod:`handler.image.jpeg` too.
+"""Encoded bytes -> RGB pixels: kinds, limits, orientation and colour modes. See also :mod:`handler.image.jpeg`.
 
-The kind is taken from the bytes. What a few kilobytes can make a decoder do is bounded before it does it: pixels (a
-PNG of 11 kB can hold ninety million), passes over the picture (a JPEG can repeat its scans), and pieces of a header,
-each of which costs Pillow a turn of a Python loop.
+The bytes decide the kind of the image. A few kilobytes can keep a decoder busy, so three costs are limited before
+decoding. Pixels: a PNG of 11 kB can hold ninety million. Scans: a JPEG can repeat its passes over the image. Reads:
+each part of a header costs Pillow one iteration of a Python loop.
 """
 
 import io
@@ -20,12 +20,12 @@ from handler.errors import BadRequest, TooLarge, UnsupportedMedia
 from handler.image import jpeg
 from handler.types import Size
 
-Kind = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]  # those of Pillow's that can be allowed
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-Image.MAX_IMAGE_PIXELS = None  # the cap is ours, checked on each image before it is decoded
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of a client's damaged EXIF and the like: no news for our log
-MAX_READS = 100_000  # by Pillow, of one file; a PNG takes four a chunk: 20 MiB in chunks of 1 KiB pass
-ORIENTATION = 0x0112  # the EXIF tag; 1 and whatever is no orientation leave the picture as it is
+Kind = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]  # the kinds of Pillow that IMAGE_KINDS may name
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+Image.MAX_IMAGE_PIXELS = None  # Limits.max_pixels is checked instead, before decoding
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF and the like, which clients send
+MAX_READS = 100_000  # of one file; a PNG takes four per chunk, so 20 MiB in chunks of 1 KiB pass
+ORIENTATION = 0x0112  # the EXIF tag; values outside 2..8 leave the image as it is
 WHITE = (255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,8 +37,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
-HEIC = "a HEIC photo, as iPhones keep them: send it as JPEG"
-OTHERS = {
+HEIC = "a HEIC photo, the format of iPhones: send it as JPEG"
+NAMES_BY_MAGIC = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), HEIC),
     **{b"avif": "an AVIF", b"avis": "an AVIF", b"GIF8": "a GIF", b"BM": "a BMP", b"%PDF": "a PDF"},
     **{b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"\x1f\x8b": "a gzip", b"PK\3\4": "a ZIP", b"<": "markup such as SVG"},
@@ -50,9 +50,10 @@ OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture of ``size_hw`` as it is displayed; RGB ``image`` as it is stored, before ``turn``.
+    """A decoded photo.
 
-    One of its pixels stands for ``factor`` x ``factor`` of the picture's.
+    ``image``: RGB, as stored in the file. ``turn``: the transpose that brings it upright, None for none. ``size_hw``:
+    size of the whole photo, upright. ``factor``: one pixel of ``image`` stands for factor x factor pixels of the photo.
     """
 
     image: Image.Image
@@ -62,30 +63,30 @@ class Photo:
 
     @classmethod
     def of(cls, image: Image.Image) -> Self:
-        """Return an RGB image that lies as it is displayed."""
+        """Return the Photo of an RGB image that is upright and of full size."""
         return cls(image, (image.height, image.width))
 
     @property
     def stored_hw(self) -> tuple[float, float]:
-        """How many of its pixels the picture is high and wide, before the turn; a part of the last may lie beyond."""
+        """Size of the photo before the turn, in pixels of ``image``; a fraction if ``factor`` does not divide it."""
         height, width = self.size_hw[::-1] if self.turn in SIDEWAYS else self.size_hw
         return height / self.factor, width / self.factor
 
     def upright(self) -> Image.Image:
-        """Return the image turned."""
+        """Return the image, turned upright."""
         return self.image if self.turn is None else self.image.transpose(self.turn)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Which images are taken: at most ``max_pixels`` (width x height), of ``kinds``."""
+    """The images that are accepted: at most ``max_pixels`` (width x height), of the given ``kinds``."""
 
     max_pixels: int = 50_000_000
     kinds: tuple[Kind, ...] = ("jpeg", "png", "webp")
 
 
-class _Metered(io.BytesIO):
-    """A file that refuses to be read in too many pieces."""
+class _LimitedReads(io.BytesIO):
+    """A file that raises BadRequest after MAX_READS reads."""
 
     reads = 0
 
@@ -97,32 +98,32 @@ class _Metered(io.BytesIO):
 
 
 def decode_image(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> Photo:
-    """Return the first frame, transparency laid over white.
+    """Return the first frame; transparent pixels become white.
 
-    ``needed`` tells, from the size (h, w) of the whole picture, the size at which it will be used; a JPEG may then be
-    decoded at a part of its size. Raises UnsupportedMedia where it is none of the kinds allowed, TooLarge above the
-    pixels allowed, BadRequest where it is broken, truncated or built to keep a decoder busy.
+    ``needed``: size (h, w) of the whole image -> size at which the caller uses it. With it, a JPEG may be decoded at a
+    reduced size. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels, BadRequest
+    if the image is broken, truncated or built to keep a decoder busy.
     """
     kinds = ", ".join(limits.kinds)
     if not data:
         raise BadRequest(f"the request must carry an image ({kinds}), got no bytes")
     try:
         with _open(data, limits) as image:
-            plan = _plan(image, data, needed)
-            photo = _read(image, plan)
-        if plan is not None and not plan.is_faithful(photo.image):
+            scaled = _plan_scaled_decode(image, data, needed)
+            photo = _decode(image, scaled)
+        if scaled is not None and not scaled.is_close_enough(photo.image):
             with _open(data, limits) as image:
-                photo = _read(image, None)
+                photo = _decode(image, None)
     except UnidentifiedImageError as error:
-        raise UnsupportedMedia(f"the image must be {kinds}, got {_kind(data)}") from error
-    except BROKEN as error:
+        raise UnsupportedMedia(f"the image must be {kinds}, got {_describe_content(data)}") from error
+    except DECODE_ERRORS as error:
         raise BadRequest(f"the image must be whole, got {len(data)} bytes that are broken or truncated") from error
     return photo
 
 
 def _open(data: bytes, limits: Limits) -> Image.Image:
-    """Return the image, not yet decoded. Raises BadRequest or TooLarge for one that would cost too much."""
-    image = Image.open(_Metered(data), formats=[kind.upper() for kind in limits.kinds])
+    """Return the image, not yet decoded. Raises BadRequest or TooLarge if decoding would cost too much."""
+    image = Image.open(_LimitedReads(data), formats=[kind.upper() for kind in limits.kinds])
     if image.width * image.height > limits.max_pixels:
         raise TooLarge(f"the image must have at most {limits.max_pixels} pixels, got {image.width} x {image.height}")
     if data.startswith(jpeg.START):
@@ -130,57 +131,60 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     return image
 
 
-def _plan(image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None) -> jpeg.Reduction | None:
-    """Return how a JPEG that is much larger than needed may be decoded, None for whole."""
+def _plan_scaled_decode(
+    image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None
+) -> jpeg.ScaledDecode | None:
+    """Return how to decode a JPEG that is much larger than needed, None for full size."""
     if needed is None or not data.startswith(jpeg.START):
         return None
-    return jpeg.plan(image, needed((image.height, image.width)), data)
+    return jpeg.plan_scaled_decode(image, needed((image.height, image.width)), data)
 
 
-def _read(image: Image.Image, plan: jpeg.Reduction | None) -> Photo:
-    """Return the image, decoded."""
+def _decode(image: Image.Image, scaled: jpeg.ScaledDecode | None) -> Photo:
+    """Return the decoded image, at a reduced size if ``scaled`` is given and Pillow can do it."""
     height, width = image.height, image.width
-    smaller = plan is not None and image.draft(image.mode, (width // plan.factor, height // plan.factor))
+    reduced = scaled is not None and image.draft(image.mode, (width // scaled.factor, height // scaled.factor))
     image.load()
     turn = TURNS.get(_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
-    return Photo(_rgb(image), size_hw, turn, plan.factor if plan and smaller else 1)
+    return Photo(_to_rgb(image), size_hw, turn, scaled.factor if scaled and reduced else 1)
 
 
-def _kind(data: bytes) -> str:
-    """Return what the bytes are instead of an image that is taken, as far as they tell."""
+def _describe_content(data: bytes) -> str:
+    """Return what the bytes seem to be, in words for an error."""
     if data[4:8] == b"ftyp":
-        return OTHERS.get(data[8:12], "a film or a photo in a film's format")
-    for start, name in OTHERS.items():
+        return NAMES_BY_MAGIC.get(data[8:12], "a film, or a photo in a film format")
+    for start, name in NAMES_BY_MAGIC.items():
         if data.startswith(start):
             return name
     return f"{len(data)} bytes that are none of them"
 
 
 def _orientation(image: Image.Image) -> Any:
-    """Return the EXIF orientation, 1 where there is none or the block is broken: the pixels are still good."""
+    """Return the EXIF orientation, 1 if there is none or EXIF is broken: the pixels can still be used."""
     try:
         return image.getexif().get(ORIENTATION, 1)
-    except BROKEN:
+    except DECODE_ERRORS:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB; 16-bit greys keep their upper byte, where Pillow would clip them to white."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the image in mode RGB. Of 16-bit greys, keep the upper byte: Pillow would clip them to white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "P" and image.palette is None:
         raise BadRequest("an image with palette indices must have a palette, got none")
     if image.mode.startswith("I"):
-        return _grey16(image)
+        return _grey16_to_rgb(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     opaque = image if image.mode == "RGBA" else image.convert("RGBA")
-    opaque.paste(WHITE, mask=ImageChops.invert(opaque.getchannel("A")))  # in place: a second RGBA could be 200 MB
+    opaque.paste(WHITE, mask=ImageChops.invert(opaque.getchannel("A")))  # in place: a copy could take 200 MB
     return opaque.convert("RGB")
 
 
-def _grey16(image: Image.Image) -> Image.Image:
+def _grey16_to_rgb(image: Image.Image) -> Image.Image:
+    """Return a 16-bit grey image in mode RGB; its transparent value becomes white."""
     values = np.asarray(image)
     grey = (values >> 8).clip(0, 255).astype(np.uint8)
     if "transparency" in image.info:

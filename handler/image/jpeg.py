@@ -1,9 +1,15 @@
-"""What is special about JPEG: how often it passes over the picture, and that it can be decoded at a part of its size.
+"""JPEG only: a limit on the number of scans, and decoding at a reduced size.
 
-The model sees a photograph at its own size, sampled without anti-aliasing. To decode it at a half or a quarter spares
-much of the arithmetic and most of the memory, but leaves out what is finer than a pixel of the reduced picture, some of
-which samples of the whole one would have caught. How much that is can be foretold: from the detail that is left at the
-finest scale, and from the bytes that the encoder spent. A photograph with too much of it is decoded whole.
+*Strategy* of scaled decoding. The pipeline resizes a photo to the model's frame by sampling it without anti-aliasing.
+libjpeg can decode at 1/2 or 1/4 of the size, which saves much of the time and most of the memory. But the reduced
+image lacks the finest detail, and samples of the full image would have hit some of it. So:
+
+1. Choose the largest factor by which the photo is too large. Skip it if the file has too many bytes per pixel.
+2. Decode at the reduced size, and predict the error from the detail in the result and from the size of the file.
+3. If the predicted error is above MAX_ERROR, decode again at full size.
+
+Example: a photo of 3024 x 4032 for 768 x 1024 is sampled every 3.94 pixels. A quarter (756 x 1008) would be too small,
+so the factor is 2: the decoder returns 1512 x 2016, with a quarter of the pixels.
 """
 
 import re
@@ -17,94 +23,94 @@ from PIL import Image
 from handler.errors import BadRequest
 from handler.types import Size
 
-START = b"\xff\xd8"  # how a JPEG begins
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment with a length, or of the end
+START = b"\xff\xd8"  # the first bytes of every JPEG
+MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # starts a segment with a length, or ends the image
 MARK, SCAN, END = 0xFF, 0xDA, 0xD9
-MAX_SCANS = 100  # of a JPEG: each one costs a pass over the whole picture; encoders write about ten
-SCANNED_SHARE = 20  # ... and all passes together at most so many times the pixels that are allowed
-MAX_PARTS = 100_000  # markers that may stand in a file
-FACTORS = (4, 2)  # by which libjpeg divides the sides while it decodes; an eighth is not measured below
-FAITHFUL = 1.5  # mean absolute difference, grey levels, that the smaller decode may make in what the model sees
-COST = {2: 0.87, 4: 1.63}  # grey levels for a foretold 1, the most that was measured
-SHARP = 1.15  # ... and so much more for samples at pixel centres than for those anywhere
-HOPELESS = {2: 4.2, 4: 2.3}  # ``coded`` above which, in the same measurement, most would be tried for nothing
-STRIPS = 32  # looked at for detail, REACH rows each
-REACH = 5  # pixels, of the fourth difference
-SAMPLES = 1000  # looked at for how sharp they are
+MAX_SCANS = 100  # each scan costs a pass over the whole image; encoders write about ten
+MAX_SCANNED_IMAGES = 20  # all scans together may cover so many images of the largest size allowed
+MAX_PARTS = 100_000  # markers in a file
+FACTORS = (4, 2)  # libjpeg also offers 8, but the constants below are not measured for it
+MAX_ERROR = 1.5  # grey levels: mean absolute difference in the model's input
+WORST_RATIO = {2: 0.87, 4: 1.63}  # by factor: largest measured ratio of true error to ``fine ** 0.7 * coded ** 0.5``
+CENTRE_PENALTY = 1.15  # samples near pixel centres see more detail: the error grows by this x (nearness - 0.5)
+MAX_CODED = {2: 4.2, 4: 2.3}  # by factor: above this, most scaled decodes failed step 3, so do not try
+STRIPS = 32  # of REACH rows each, in which detail is measured
+REACH = 5  # pixels in a fourth difference
+SAMPLES = 1000  # whose distance to pixel centres is averaged
 
 
 def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
-    """Raise BadRequest for a JPEG with more scans, or parts between them, than pictures have.
+    """Raise BadRequest if a JPEG has too many scans or markers.
 
-    To count the bytes that mark them is fast and finds too many, those inside other parts among them; only where there
-    are too many is the file read part by part.
+    Counting marker bytes is fast, but it also counts bytes inside segments. Only if that count is too high does
+    :func:`_has_more_scans` go through the file segment by segment.
     """
     height, width = size_hw
-    most = min(MAX_SCANS, SCANNED_SHARE * max_pixels // (width * height))
-    each = np.frombuffer(data, np.uint8)
-    marks = each[np.flatnonzero(each[:-1] == MARK) + 1]
-    many = np.count_nonzero(marks == SCAN) > most or np.count_nonzero(marks) > MAX_PARTS
-    if many and _has_more_scans(data, most):
-        raise BadRequest(f"a JPEG of {width} x {height} must have at most {most} scans, got more")
+    max_scans = min(MAX_SCANS, MAX_SCANNED_IMAGES * max_pixels // (width * height))
+    octets = np.frombuffer(data, np.uint8)
+    marks = octets[np.flatnonzero(octets[:-1] == MARK) + 1]
+    many = np.count_nonzero(marks == SCAN) > max_scans or np.count_nonzero(marks) > MAX_PARTS
+    if many and _has_more_scans(data, max_scans):
+        raise BadRequest(f"a JPEG of {width} x {height} must have at most {max_scans} scans, got more")
 
 
-def _has_more_scans(data: bytes, most: int) -> bool:
-    """Tell whether a JPEG has more scans, or parts between them, than allowed; what follows its end does not count."""
+def _has_more_scans(data: bytes, max_scans: int) -> bool:
+    """Return True if a JPEG has more than ``max_scans`` scans or MAX_PARTS markers in front of its end marker."""
     at = scans = parts = 0
     while (found := MARKER.search(data, at)) and found[1][0] != END:
         scans += found[1][0] == SCAN
         parts += 1
-        if scans > most or parts > MAX_PARTS:
+        if scans > max_scans or parts > MAX_PARTS:
             return True
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return False
 
 
 @dataclass(frozen=True, slots=True)
-class Reduction:
-    """Decoding at 1 / ``factor``, for samples every ``steps`` pixels (down, across) of the whole picture.
+class ScaledDecode:
+    """A decode at 1 / ``factor`` of the size, which will be sampled every ``steps_yx`` pixels of the full image.
 
-    ``coded``: bits a pixel times the root of the mean quantization step, grey levels; what the encoder kept of detail.
+    ``coded``: bits per pixel times the square root of the mean quantization step. It measures the detail that the
+    encoder kept.
 
-    The difference to expect is ``COST * fine ** 0.7 * coded ** 0.5``, where ``fine`` is the mean absolute fourth
-    difference of the reduced picture, detail at its finest scale. Fitted to 462 JPEGs of 77 photographs, pages,
-    textures and drawings, qualities 40 to 96, with and without noise, each sampled every 2.2, 3 and 3.94 pixels (twice
-    that for a quarter): ``fine`` alone goes with the true difference (correlation of logarithms 0.98); COST is the
-    largest quotient.
+    The predicted error in grey levels is ``WORST_RATIO * fine ** 0.7 * coded ** 0.5``. ``fine`` is the mean absolute
+    fourth difference of the reduced image: its finest detail. Source: a fit to 462 JPEGs of 77 photos, pages, textures
+    and drawings, qualities 40 to 96, with and without noise. Each was sampled every 2.2, 3 and 3.94 pixels, twice that
+    for factor 4. The logarithms of ``fine`` and of the true error correlate with 0.98.
     """
 
     factor: int
-    steps: tuple[float, float]
+    steps_yx: tuple[float, float]
     coded: float
 
-    def foretell(self, reduced: Image.Image) -> float:
-        """Return the mean absolute difference to expect in grey levels, from the RGB image decoded so."""
-        sharpness = sum(map(_sharpness, self.steps)) / 2
-        sharper = 1 + SHARP * max(0.0, sharpness - 0.5)
-        return float(COST[self.factor] * sharper * _fine(reduced) ** 0.7 * self.coded**0.5)
+    def predicted_error(self, reduced: Image.Image) -> float:
+        """Return the expected mean absolute error, grey levels, from the RGB image decoded at the reduced size."""
+        nearness = sum(map(_nearness_to_centres, self.steps_yx)) / 2
+        penalty = 1 + CENTRE_PENALTY * max(0.0, nearness - 0.5)
+        return float(WORST_RATIO[self.factor] * penalty * _fine_detail(reduced) ** 0.7 * self.coded**0.5)
 
-    def is_faithful(self, reduced: Image.Image) -> bool:
-        """Tell whether the model will see the same as of the whole picture, within FAITHFUL grey levels."""
-        return self.foretell(reduced) <= FAITHFUL
+    def is_close_enough(self, reduced: Image.Image) -> bool:
+        """Return True if the predicted error is at most MAX_ERROR."""
+        return self.predicted_error(reduced) <= MAX_ERROR
 
 
-def plan(image: Any, needed_hw: Size, data: bytes) -> Reduction | None:
-    """Return how a JPEG that Pillow has opened may be decoded for use at ``needed_hw``, None for as it is."""
-    steps = image.height / needed_hw[0], image.width / needed_hw[1]
-    quantization = image.quantization.get(0)  # of brightness
+def plan_scaled_decode(image: Any, needed_hw: Size, data: bytes) -> ScaledDecode | None:
+    """Return how to decode a JPEG opened by Pillow if it is used at ``needed_hw``, None for full size."""
+    steps_yx = image.height / needed_hw[0], image.width / needed_hw[1]
+    quantization = image.quantization.get(0)  # table of the luma channel
     if not quantization:
         return None
-    bits = 8 * _scan_bytes(data) / (image.width * image.height)  # a pixel
-    coded = bits * float(np.mean(quantization)) ** 0.5
+    bits_per_pixel = 8 * _scan_bytes(data) / (image.width * image.height)
+    coded = bits_per_pixel * float(np.mean(quantization)) ** 0.5
     for factor in FACTORS:
-        fits = min(steps) >= factor and min(image.height, image.width) >= REACH * factor
-        if fits and coded <= HOPELESS[factor]:
-            return Reduction(factor, steps, coded)
+        fits = min(steps_yx) >= factor and min(image.height, image.width) >= REACH * factor
+        if fits and coded <= MAX_CODED[factor]:
+            return ScaledDecode(factor, steps_yx, coded)
     return None
 
 
 def _scan_bytes(data: bytes) -> int:
-    """Return the bytes of the first picture's scans: phones put a small one before them, and others and films after."""
+    """Return the size of the first image's scans: phones put a thumbnail in front, and more images or films behind."""
     at = len(START)
     while (found := MARKER.search(data, at)) and found[1][0] not in (SCAN, END):
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
@@ -112,21 +118,22 @@ def _scan_bytes(data: bytes) -> int:
     return (end if end >= 0 else len(data)) - at
 
 
-def _fine(image: Image.Image) -> float:
-    """Return the mean absolute fourth difference, 1 -4 6 -4 1 over 16, down and across, in strips of an RGB image."""
+def _fine_detail(image: Image.Image) -> float:
+    """Return the mean absolute fourth difference (1 -4 6 -4 1) / 16, down and across, in strips of an RGB image."""
     tops = np.linspace(0, image.height - REACH, STRIPS).astype(int).tolist()
     strips = [np.asarray(image.crop((0, top, image.width, top + REACH))) for top in tops]
     pixels = np.stack(strips).astype(np.int16)
-    down = _fourth(np.moveaxis(pixels, 1, 0))
-    across = _fourth(np.moveaxis(pixels[:, REACH // 2], 1, 0))
+    down = _mean_fourth_difference(np.moveaxis(pixels, 1, 0))
+    across = _mean_fourth_difference(np.moveaxis(pixels[:, REACH // 2], 1, 0))
     return float(down + across) / 2
 
 
-def _fourth(x: npt.NDArray[np.int16]) -> float:
+def _mean_fourth_difference(x: npt.NDArray[np.int16]) -> float:
+    """Return the mean absolute fourth difference along the first axis of int16 [n, ...]."""
     return float(np.abs(x[:-4] + x[4:] - 4 * (x[1:-3] + x[3:-1]) + 6 * x[2:-2]).mean()) / 16
 
 
-def _sharpness(step: float) -> float:
-    """Return how far samples every ``step`` pixels lie from the middle between two pixels: 0, or at their centres 1."""
+def _nearness_to_centres(step: float) -> float:
+    """Return how near samples every ``step`` pixels lie to pixel centres, on average: 1 at a centre, 0 midway."""
     at = (np.arange(SAMPLES) + 0.5) * step - 0.5
     return float(np.abs(1 - 2 * (at - np.floor(at))).mean())

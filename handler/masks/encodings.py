@@ -1,6 +1,6 @@
-"""Probabilities and boxes -> the pixels of each object, and these in the encodings that clients ask for.
+"""Mask probabilities and boxes -> masks in the encodings that clients ask for.
 
-:mod:`handler.masks.spans` finds the pixels. At most the crop of one mask is in memory, whatever the size of the image.
+:mod:`handler.masks.spans` finds the pixels. Masks are cropped one at a time, so memory holds at most one crop.
 """
 
 import base64
@@ -19,14 +19,14 @@ from handler.masks.spans import TIE, Spans, fill, find_spans, interpolation
 from handler.options import MaskEncoding
 from handler.types import Box, Boxes, Size
 
-POINT_DIGITS = 2  # of a pixel, in outlines
-OUTLINE_SAMPLES = 1024  # on a side at most, so an outline costs no more memory than the model's frame
+POINT_DIGITS = 2  # decimals of outline points, pixels
+OUTLINE_SAMPLES = 1024  # at most, per side: an outline takes no more memory than the model's frame
 Rings = list[npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceMask:
-    """One object's mask: probabilities float32 [mh, mw] over ``box``; ``bits`` bool over ``clipped``, True inside."""
+    """One mask: probabilities float32 [mh, mw] over ``box``; ``bits`` bool [h, w] over ``clipped``, True inside."""
 
     probabilities: npt.NDArray[np.float32]
     box: Box
@@ -37,9 +37,9 @@ class InstanceMask:
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes``, cut at ``threshold``; their ``spans``.
+    """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes`` [n, 4], and their ``spans``.
 
-    Boxes are int64 [n, 4]; ``clipped`` is the part of each within the image.
+    ``clipped`` [n, 4]: the part of each box within the image. ``threshold``: the least probability inside a mask.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -49,20 +49,20 @@ class Masks:
     spans: Spans
 
     def __iter__(self) -> Iterator[InstanceMask]:
-        """Yield each mask with its crop, one at a time."""
+        """Yield the masks one at a time, each with its crop."""
         for index, (probabilities, *boxes) in enumerate(zip(self.probabilities, self.boxes, self.clipped, strict=True)):
             box, clipped = (cast(Box, tuple(map(int, box))) for box in boxes)
             bits = fill(self.spans.of(index), clipped, self.spans.image_hw[0])
             yield InstanceMask(probabilities, box, clipped, self.threshold, bits)
 
 
-Encoder = Callable[[Masks], Sequence[Any]]  # -> one value for each mask
+Encoder = Callable[[Masks], Sequence[Any]]  # -> one value per mask
 
 
 def unmold_masks(
     probabilities: npt.NDArray[np.float32], boxes: Boxes, clipped: Boxes, image_hw: Size, threshold: float
 ) -> Masks:
-    """Return the masks of objects from their probabilities float32 [n, mh, mw] over ``boxes``."""
+    """Return Masks from probabilities float32 [n, mh, mw] over ``boxes`` [n, 4], image pixels."""
     spans = find_spans(probabilities, boxes, clipped, image_hw, threshold)
     return Masks(probabilities, boxes, clipped, threshold, spans)
 
@@ -78,18 +78,18 @@ def encode_rle(masks: Masks) -> list[schemas.RleMask]:
 
 
 def encode_polygons(masks: Masks) -> list[schemas.PolygonMask]:
-    """Return the outlines of each mask, of every part and hole."""
-    return [schemas.PolygonMask([flat(ring) for ring in outline(mask)]) for mask in masks]
+    """Return the outlines of each mask: all parts and holes."""
+    return [schemas.PolygonMask([flatten(ring) for ring in outline(mask)]) for mask in masks]
 
 
 def encode_png(masks: Masks) -> list[schemas.PngMask]:
-    """Return the crop of each mask as a grey 8-bit PNG, 0 or 255."""
-    return [schemas.PngMask(_png(mask.bits)) for mask in masks]
+    """Return the crop of each mask as an 8-bit grey PNG of 0 and 255."""
+    return [schemas.PngMask(_encode_png_crop(mask.bits)) for mask in masks]
 
 
 def encode_float32(masks: Masks) -> list[schemas.Float32Mask]:
     """Return the probabilities of each mask."""
-    return [_float32(mask) for mask in masks]
+    return [_encode_probabilities(mask) for mask in masks]
 
 
 ENCODERS: dict[MaskEncoding, Encoder] = {
@@ -101,13 +101,13 @@ ENCODERS: dict[MaskEncoding, Encoder] = {
 }
 
 
-def _png(bits: npt.NDArray[np.bool_]) -> str:
+def _encode_png_crop(bits: npt.NDArray[np.bool_]) -> str:
     body = io.BytesIO()
     Image.fromarray(bits.view(np.uint8) * np.uint8(255)).save(body, "PNG")
     return base64.b64encode(body.getvalue()).decode("ascii")
 
 
-def _float32(mask: InstanceMask) -> schemas.Float32Mask:
+def _encode_probabilities(mask: InstanceMask) -> schemas.Float32Mask:
     height, width = mask.probabilities.shape
     data = base64.b64encode(mask.probabilities.astype("<f4", copy=False).tobytes()).decode("ascii")
     y1, x1, y2, x2 = mask.box
@@ -116,19 +116,19 @@ def _float32(mask: InstanceMask) -> schemas.Float32Mask:
 
 
 def outline(mask: InstanceMask) -> Rings:
-    """Return rings [n, 2] of x, y in image pixels; see :func:`handler.masks.polygons.trace`."""
-    from handler.masks.polygons import trace  # noqa: PLC0415 - contourpy costs each start time that few requests need
+    """Return the outline as rings [n, 2] of x, y, image pixels; see :func:`handler.masks.polygons.trace`."""
+    from handler.masks.polygons import trace  # noqa: PLC0415 - contourpy would slow each start, and few requests need it
 
     top, left, bottom, right = mask.clipped
-    rows = _sampling(mask.probabilities.shape[0], (mask.box[0], mask.box[2]), (top, bottom))
-    columns = _sampling(mask.probabilities.shape[1], (mask.box[1], mask.box[3]), (left, right))
+    rows = _sampling_matrix(mask.probabilities.shape[0], (mask.box[0], mask.box[2]), (top, bottom))
+    columns = _sampling_matrix(mask.probabilities.shape[1], (mask.box[1], mask.box[3]), (left, right))
     return trace(rows @ mask.probabilities @ columns.T - (mask.threshold - TIE), mask.clipped)
 
 
-def _sampling(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return weights float32 [cells, samples]: ``samples`` over ``span``, read at the centres of cells of ``part``.
+def _sampling_matrix(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return weights float32 [cells, samples] that sample a mask over ``span`` at the centres of cells over ``part``.
 
-    A cell is a pixel, or larger if there would be more than OUTLINE_SAMPLES.
+    A cell is one pixel, or larger if there would be more than OUTLINE_SAMPLES cells.
     """
     cells = min(part[1] - part[0], OUTLINE_SAMPLES)
     centres = part[0] + (np.arange(cells) + 0.5) * ((part[1] - part[0]) / cells)
@@ -139,21 +139,21 @@ def _sampling(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt
     return weights
 
 
-def flat(ring: npt.NDArray[np.float64]) -> list[float]:
-    """Return a ring as x, y, x, y, ..., rounded to a hundredth of a pixel."""
+def flatten(ring: npt.NDArray[np.float64]) -> list[float]:
+    """Return a ring [n, 2] as x, y, x, y, ..., rounded to a hundredth of a pixel."""
     points: list[float] = np.round(ring, POINT_DIGITS).ravel().tolist()
     return points
 
 
-def largest(rings: Rings) -> list[float]:
-    """Return the largest ring as x, y, x, y, ..., [] if there is none."""
+def largest_ring(rings: Rings) -> list[float]:
+    """Return the largest ring as x, y, x, y, ..., or [] if there is none."""
     from handler.masks.polygons import area  # noqa: PLC0415 - as above
 
-    return flat(max(rings, key=area)) if rings else []
+    return flatten(max(rings, key=area)) if rings else []
 
 
 def has_holes(rings: Rings) -> bool:
-    """Tell whether a ring runs the other way round."""
+    """Return True if a ring is a hole, which has a negative area."""
     from handler.masks.polygons import area  # noqa: PLC0415 - as above
 
     return any(area(ring) < 0 for ring in rings)

@@ -1,7 +1,7 @@
-"""A field of probabilities into outlines: marching squares (contourpy), then without the points that change nothing.
+"""A field of levels -> outlines: marching squares by contourpy, then remove the points that change nothing.
 
-The outline runs where the bilinear field crosses zero, so that a pixel's centre is inside exactly where its value is
-not negative, and along the crop's own edge where the object is cut there.
+The outline follows the zero crossings of the bilinear field, so a pixel's centre is inside if its level is not
+negative. Where the crop cuts the object, the outline follows the edge of the crop.
 """
 
 import itertools
@@ -14,35 +14,35 @@ from contourpy import FillType, contour_generator
 from handler.types import Box
 
 Points = npt.NDArray[np.float64]
-TOLERANCE_PX = 0.05  # a point that lies so close to the line between its neighbours is left out
-SMALLEST_PX2 = 0.01  # what encloses less is no part of an object but the trace of rounding
-CLOSE_TO_ZERO = 1e-6  # a value of zero is inside, but only just
+TOLERANCE_PX = 0.05  # a point this close to the line between its neighbours is removed
+MIN_AREA_PX2 = 0.01  # a smaller ring comes from rounding
+BARELY_INSIDE = 1e-6  # replaces a level of zero, which counts as inside
 
 
 def trace(levels: npt.NDArray[Any], box: Box) -> list[Points]:
-    """Return the rings [n, 2] of x, y around what is not negative in ``levels``, floats [h, w].
+    """Return rings float64 [n, 2] of x, y, image pixels, around the levels that are not negative.
 
-    The levels are taken at the centres of h x w equal cells over ``box`` (y1, x1, y2, x2, pixels). Outer rings have a
-    positive :func:`area`, each is followed by its holes, whose area is negative. No ring repeats its first point.
+    ``levels``: float [h, w], at the centres of h x w equal cells over ``box`` (y1, x1, y2, x2, pixels). An outer ring
+    has a positive :func:`area`. Its holes follow it; their area is negative. No ring repeats its first point.
     """
     y1, x1, y2, x2 = box
     step = np.array([(x2 - x1) / levels.shape[1], (y2 - y1) / levels.shape[0]])
-    contours = contour_generator(z=_framed(levels), fill_type=FillType.OuterOffset)
+    contours = contour_generator(z=_close_at_border(levels), fill_type=FillType.OuterOffset)
     parts, offsets = cast(tuple[list[Points], list[Any]], contours.filled(0.0, np.inf))
     rings = []
     for points, ends in zip(parts, offsets, strict=True):
         placed = (points - 0.5) * step + (x1, y1)  # index 1 is the centre of the first cell
         pieces = (placed[start : end - 1] for start, end in itertools.pairwise(ends))
         ring, *holes = (simplify(piece) for piece in pieces)
-        if area(ring) >= SMALLEST_PX2:
-            rings += [ring, *(hole for hole in holes if -area(hole) >= SMALLEST_PX2)]
+        if area(ring) >= MIN_AREA_PX2:
+            rings += [ring, *(hole for hole in holes if -area(hole) >= MIN_AREA_PX2)]
     return rings
 
 
-def _framed(levels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return float64 [h+2, w+2]: a border around that makes what is inside end half a cell beyond the last centre."""
+def _close_at_border(levels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return float64 [h + 2, w + 2]: the levels in a border that ends the inside half a cell behind the last centre."""
     inside = levels >= 0
-    signed = np.where(inside, np.maximum(levels, CLOSE_TO_ZERO), np.minimum(levels, -CLOSE_TO_ZERO))
+    signed = np.where(inside, np.maximum(levels, BARELY_INSIDE), np.minimum(levels, -BARELY_INSIDE))
     framed = np.pad(signed.astype(np.float64), 1, mode="edge")
     framed[[0, -1], :] = -np.abs(framed[[0, -1], :])
     framed[:, [0, -1]] = -np.abs(framed[:, [0, -1]])
@@ -52,7 +52,8 @@ def _framed(levels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def simplify(ring: Points, tolerance_px: float = TOLERANCE_PX) -> Points:
     """Return the closed ring [n, 2] without points within ``tolerance_px`` of the line between their neighbours.
 
-    Every second point is looked at in turn, so that no two neighbours go at once, until none is left to go.
+    Each pass looks at every second point, so it never removes two neighbours at once. It ends if two passes in a row
+    remove nothing.
     """
     parity, idle = 0, 0
     while idle < 2 and len(ring) > 4:
@@ -70,6 +71,6 @@ def simplify(ring: Points, tolerance_px: float = TOLERANCE_PX) -> Points:
 
 
 def area(ring: Points) -> float:
-    """Return the area of a ring [n, 2] in square pixels, negative where it runs the other way round."""
+    """Return the area of a ring [n, 2] in square pixels, negative if it runs anticlockwise on the screen."""
     x, y = ring[:, 0], ring[:, 1]
     return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2

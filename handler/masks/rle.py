@@ -1,8 +1,17 @@
-"""COCO's compressed run-length encoding of masks over the whole image.
+"""COCO's compressed run-length encoding (RLE) of masks over the whole image.
 
-It walks the image down its columns and counts pixels, zeros first. Its text writes every count, from the fourth on as
-the difference to the one two before, in base 32 digits, lowest first, each as ``chr(48 + digit)`` with bit 5 set where
-more follow. Source: cocoapi, common/maskApi.c, rleEncode and rleToString.
+RLE goes down the columns of the image and counts equal pixels, zeros first. The text holds these counts. From the
+fourth on, a count is replaced by its difference from the count two places earlier. Each number is written in 5-bit
+digits, lowest first, as ``chr(48 + digit)``; bit 5 of a digit is set if more follow. Source: cocoapi,
+common/maskApi.c, rleEncode and rleToString.
+
+Example: the mask of 2 x 3 pixels::
+
+    0 1 0
+    0 1 1
+
+has the columns 00, 11, 01, so the counts are 2, 2, 1, 1. The fourth becomes 1 - 2 = -1, whose lowest 5 bits are 31:
+``chr(48 + 31)`` is O. The text is ``221O``.
 """
 
 import numpy as np
@@ -14,48 +23,48 @@ Integers = npt.NDArray[np.int64]
 
 
 def encode(spans: Spans) -> list[str]:
-    """Return the text of each mask."""
+    """Return the RLE text of each mask."""
     if len(spans.bounds) == 1:
         return []
-    runs, starts = _runs(spans)
-    text, ends = _compress(runs, starts)
+    runs, starts = _run_lengths(spans)
+    text, ends = _to_text(runs, starts)
     return [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _runs(spans: Spans) -> tuple[Integers, Integers]:
-    """Return the run lengths of all masks, and where those of each start."""
+def _run_lengths(spans: Spans) -> tuple[Integers, Integers]:
+    """Return the run lengths of all masks int64 [r], and the index int64 [n] at which each mask's runs start."""
     total = spans.image_hw[0] * spans.image_hw[1]
     count = len(spans.bounds) - 1
-    places = np.arange(count)
-    mask = np.repeat(places, np.diff(spans.bounds))
-    marks = np.zeros(len(spans.edges) + 2 * count, np.int64)  # each mask's edges between 0 and the image's end
+    index = np.arange(count)
+    mask = np.repeat(index, np.diff(spans.bounds))
+    marks = np.zeros(len(spans.edges) + 2 * count, np.int64)  # per mask: 0, its edges, the image's end
     marks[np.arange(len(spans.edges)) + 2 * mask + 1] = spans.edges
-    closing = spans.bounds[1:] + 2 * places + 1
+    closing = spans.bounds[1:] + 2 * index + 1
     marks[closing] = total
     runs = np.diff(marks)
     keep = np.ones(len(runs), np.bool_)
-    keep[closing[:-1]] = False  # from one mask to the next
+    keep[closing[:-1]] = False  # no run leads from one mask to the next
     empty = np.diff(spans.bounds) == 0
-    keep[closing - 1] = empty | (runs[closing - 1] > 0)  # nothing follows a span to the image's end
-    starts = np.concatenate([[0], np.cumsum(keep)])[spans.bounds[:-1] + 2 * places]
+    keep[closing - 1] = empty | (runs[closing - 1] > 0)  # no run of zeros follows a span that reaches the image's end
+    starts = np.concatenate([[0], np.cumsum(keep)])[spans.bounds[:-1] + 2 * index]
     return runs[keep], starts
 
 
-def _compress(runs: Integers, starts: Integers) -> tuple[str, list[int]]:
-    """Return the texts in one, and where each ends."""
-    order = np.arange(len(runs)) - np.repeat(starts, np.diff(starts, append=len(runs)))
+def _to_text(runs: Integers, starts: Integers) -> tuple[str, list[int]]:
+    """Return the texts of all masks as one, and the index at which each ends."""
+    place_in_mask = np.arange(len(runs)) - np.repeat(starts, np.diff(starts, append=len(runs)))
     values = runs.copy()
-    later = np.flatnonzero(order >= 3)
+    later = np.flatnonzero(place_in_mask >= 3)
     values[later] -= runs[later - 2]
-    sizes, reach = np.ones(len(values), np.int64), 16  # one digit holds -16..15, and each further one 32 times that
+    sizes, reach = np.ones(len(values), np.int64), 16  # one digit holds -16..15; each further digit, 32 times as many
     while (longer := (values < -reach) | (values >= reach)).any():
         sizes += longer
         reach *= 32
     ends = np.cumsum(sizes)
     text = np.empty(ends[-1], np.uint8)
-    for place in range(sizes.max()):
-        chosen = np.flatnonzero(sizes > place)
-        more = (sizes[chosen] > place + 1) << 5
-        text[ends[chosen] - sizes[chosen] + place] = ((values[chosen] >> 5 * place & 31) | more) + 48
+    for digit in range(sizes.max()):
+        chosen = np.flatnonzero(sizes > digit)
+        more = (sizes[chosen] > digit + 1) << 5
+        text[ends[chosen] - sizes[chosen] + digit] = ((values[chosen] >> 5 * digit & 31) | more) + 48
     last = np.append(starts[1:], len(runs)) - 1
     return text.tobytes().decode("ascii"), ends[last].tolist()

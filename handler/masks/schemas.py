@@ -1,4 +1,4 @@
-"""The masks that clients get, as JSON. Coordinates are pixels of the image: x to the right, y down."""
+"""The JSON of masks. Coordinates are image pixels: x to the right, y down."""
 
 from typing import Annotated
 
@@ -10,11 +10,11 @@ Ring = Annotated[list[float], Meta(description="x, y, x, y, ... of one closed ri
 
 
 class Value(msgspec.Struct, frozen=True):
-    """Common settings: immutable, compared by value."""
+    """Base of the JSON types: immutable, compared by value."""
 
 
 class Box(Value, frozen=True):
-    """Covers [x, x + width) x [y, y + height), pixels."""
+    """The pixels [x, x + width) x [y, y + height)."""
 
     x: int
     y: int
@@ -30,21 +30,21 @@ class RleMask(Value, frozen=True, tag_field="format", tag="rle"):
 
 
 class PolygonMask(Value, frozen=True, tag_field="format", tag="polygon"):
-    """The outline of every part. Outer rings run clockwise on the screen; their holes follow, anticlockwise."""
+    """The outlines of all parts. Outer rings run clockwise on the screen; their holes follow, anticlockwise."""
 
     polygons: list[Ring]
 
 
 class PngMask(Value, frozen=True, tag_field="format", tag="png"):
-    """An 8-bit grey PNG, 0 or 255, the size of the instance's box."""
+    """An 8-bit grey PNG of 0 and 255, as large as the instance's box."""
 
     data: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64", "contentMediaType": "image/png"})]
 
 
 class Float32Mask(Value, frozen=True, tag_field="format", tag="float32"):
-    """The model's probabilities, little-endian float32, row-major, ``size`` height, width.
+    """The model's probabilities: little-endian float32, row-major; ``size`` is height, width.
 
-    They cover the instance's box. If the image's edge cuts that box, they cover ``box``, which reaches beyond the edge.
+    They cover the instance's box. If the image's edge cuts that box, they cover ``box``, which extends past the edge.
     """
 
     size: tuple[Side, Side]

@@ -1,8 +1,19 @@
-"""Masks as spans of pixels down the columns of the image, of all instances at once.
+"""Masks as spans of pixels down the columns of the image, for all instances at once.
 
-A mask is sampled bilinearly over its box, half-pixel centres, edge repeated. Between two samples of a column that is a
-straight line, so where it crosses the threshold tells which pixels are inside: a column costs as much as the mask has
-rows, 28 for instance, however many pixels it crosses, and nothing of the size of the box is ever made.
+A mask is a small grid of probabilities over a box. It is enlarged to the box bilinearly, with pixel centres at
+half-integers and the edge repeated. A pixel is inside if the value at its centre reaches the threshold.
+
+*Strategy*. Do not paint the box. Down one pixel column, the enlarged mask is a line with a bend at each mask row, so
+compute where that line crosses the threshold. The pixels between two crossings form a span. A column costs as much as
+the mask has rows, for example 28, however tall the box is.
+
+Example: a mask of 4 rows and 1 column over a box of 8 x 1 pixels, threshold 0.5. Each row covers 2 pixels::
+
+    y of the sample    1    3    5    7
+    probability      0.1  0.6  0.9  0.0
+
+The line rises through 0.5 at y = 1 + 2 * 0.4 / 0.5 = 2.6 and falls through it at y = 5 + 2 * 0.4 / 0.9 = 5.9. Pixels 3,
+4 and 5 have their centres (3.5, 4.5, 5.5) in between, so the edges of the span are 3 and 6.
 """
 
 from dataclasses import dataclass
@@ -14,16 +25,17 @@ import numpy.typing as npt
 from handler.types import Box, Boxes, Size
 
 Positions = npt.NDArray[np.int64]
-COLUMNS = 1 << 13  # looked at together: what 28 samples of each take stays in the processor's cache
-TIE = 1e-6  # a probability that rounding leaves so far below the threshold is at it: plateaus would get holes
+COLUMNS = 1 << 13  # processed at once; with 28 rows each, they stay in the processor's cache
+TIE = 1e-6  # values this close below the threshold count as inside, or rounding would make holes in flat areas
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
     """The pixels of n masks in an image of ``image_hw``.
 
-    ``edges`` int64: where a span starts and where it ends, exclusive, in turn, as x * height + y, ascending, no span
-    empty, none adjoining another; of mask i those from ``bounds[i]`` to ``bounds[i + 1]``; ``bounds`` int64 [n + 1].
+    ``edges`` int64 [m]: start and exclusive end of each span, alternating. A position is x * height + y. Within a mask
+    they ascend; no span is empty, and no two touch. ``bounds`` int64 [n + 1]: mask i has the edges from ``bounds[i]``
+    to ``bounds[i + 1]``.
     """
 
     edges: Positions
@@ -44,12 +56,12 @@ class Spans:
 def find_spans(
     probabilities: npt.NDArray[np.float32], boxes: Boxes, clipped: Boxes, image_hw: Size, threshold: float
 ) -> Spans:
-    """Return the pixels that are at least at ``threshold`` of masks [n, mh, mw], each over its box in ``boxes`` [n, 4].
+    """Return the pixels whose probability is at least ``threshold``.
 
-    Boxes are y1, x1, y2, x2 in image pixels, y2 and x2 exclusive; ``clipped`` [n, 4] is the part of each that lies
-    within the image, not empty.
+    ``probabilities``: float32 [n, mh, mw], each over its box in ``boxes`` [n, 4] (y1, x1, y2, x2, image pixels).
+    ``clipped`` [n, 4]: the part of each box within the image, not empty.
     """
-    apart = image_hw[0] * image_hw[1] + 1  # added for each mask: positions of all then ascend
+    stride = image_hw[0] * image_hw[1] + 1  # offset between masks, which makes the positions of all masks ascend
     columns = np.ascontiguousarray(probabilities.transpose(0, 2, 1))
     last = np.cumsum(clipped[:, 3] - clipped[:, 1])
     first = last - (clipped[:, 3] - clipped[:, 1])
@@ -60,16 +72,16 @@ def find_spans(
         counts = np.minimum(last, stop) - np.maximum(first, start)
         owner = np.repeat(np.arange(len(last)), np.maximum(counts, 0))
         x = np.arange(start, stop) - first[owner] + clipped[owner, 1]
-        levels = _across(columns, owner, x, boxes)
+        levels = _sample_columns(columns, owner, x, boxes)
         column, y = _crossings(levels, np.float32(threshold - TIE), boxes[owner], clipped[owner])
-        parts.append(_lone((owner * apart + x * image_hw[0])[column] + y))
-    edges = _lone(np.concatenate(parts))
-    bounds = np.searchsorted(edges, np.arange(len(boxes) + 1) * apart)
-    return Spans(edges - np.repeat(np.arange(len(boxes)) * apart, np.diff(bounds)), bounds, image_hw)
+        parts.append(_cancel_pairs((owner * stride + x * image_hw[0])[column] + y))
+    edges = _cancel_pairs(np.concatenate(parts))
+    bounds = np.searchsorted(edges, np.arange(len(boxes) + 1) * stride)
+    return Spans(edges - np.repeat(np.arange(len(boxes)) * stride, np.diff(bounds)), bounds, image_hw)
 
 
-def _across(columns: npt.NDArray[Any], owner: Positions, x: Positions, boxes: Boxes) -> npt.NDArray[np.float32]:
-    """Return levels float32 [c, mh]: each mask's own rows where pixel column ``x`` crosses it."""
+def _sample_columns(columns: npt.NDArray[Any], owner: Positions, x: Positions, boxes: Boxes) -> npt.NDArray[np.float32]:
+    """Return levels float32 [c, mh]: the rows of mask ``owner`` [c] at the centre of pixel column ``x`` [c]."""
     low, high, weight = interpolation(x + 0.5, boxes[owner, 1], boxes[owner, 3], columns.shape[1])
     before = columns[owner, low]
     levels: npt.NDArray[np.float32] = columns[owner, high]
@@ -82,9 +94,10 @@ def _across(columns: npt.NDArray[Any], owner: Positions, x: Positions, boxes: Bo
 def interpolation(
     at: npt.NDArray[Any], start: Any, end: Any, samples: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return the two samples beside each position and the weight float32 of the second: linear, the edge repeated.
+    """Return the indices of the two samples around each position, and the weight float32 of the second.
 
-    ``samples`` cells of equal size lie between ``start`` and ``end``; a sample is the value at its cell's centre.
+    ``samples`` cells of equal size lie between ``start`` and ``end``. A sample is the value at the centre of its cell.
+    Outside the first and the last centre, their values continue.
     """
     place = np.clip((at - start) * (samples / (end - start)) - 0.5, 0, samples - 1)
     low = np.minimum(place.astype(np.intp), max(samples - 2, 0))
@@ -94,40 +107,40 @@ def interpolation(
 def _crossings(
     levels: npt.NDArray[np.float32], threshold: np.float32, boxes: Boxes, clipped: Boxes
 ) -> tuple[Positions, Positions]:
-    """Return the column, and the first pixel row beyond, of every crossing of the threshold in levels [c, mh].
+    """Return, for each crossing of the threshold in levels [c, mh], its column and the first pixel row behind it.
 
-    What is inside at the ends of the samples is so until the box is cut off.
+    A column that is inside at its first or last sample also crosses there at the edge of ``clipped``.
     """
     samples = levels.shape[1]
     inside = np.zeros((len(levels), samples + 2), np.bool_)
     np.greater_equal(levels, threshold, out=inside[:, 1:-1])
     column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), samples + 1)
     before, after = (levels[column, np.clip(sample, 0, samples - 1)].astype(np.float64) for sample in (gap - 1, gap))
-    share = (threshold - before) / np.where(before == after, 1.0, after - before)
-    at = np.where(gap == 0, -np.inf, np.where(gap == samples, np.inf, gap - 1 + share))
+    fraction = (threshold - before) / np.where(before == after, 1.0, after - before)
+    at = np.where(gap == 0, -np.inf, np.where(gap == samples, np.inf, gap - 1 + fraction))
     top, bottom = boxes[column, 0], boxes[column, 2]
     y = np.ceil(top + (at + 0.5) * ((bottom - top) / samples) - 0.5)
     return column, np.clip(y, clipped[column, 0], clipped[column, 2]).astype(np.int64)
 
 
-def _lone(positions: Positions) -> Positions:
-    """Return what occurs an odd number of times in ascending positions: an end and a start at one place cancel out.
+def _cancel_pairs(positions: Positions) -> Positions:
+    """Return the positions that occur an odd number of times in ascending ``positions``.
 
-    So do a start and an end, where a crossing there and back falls between two pixels.
+    An end and a start at one position cancel out: the spans touch. So do a start and an end: the span is empty.
     """
     first = np.flatnonzero(np.diff(positions, prepend=-1))
-    lone: Positions = positions[first[np.diff(first, append=len(positions)) % 2 == 1]]
-    return lone
+    single: Positions = positions[first[np.diff(first, append=len(positions)) % 2 == 1]]
+    return single
 
 
 def fill(edges: Positions, clipped: Box, image_height: int) -> npt.NDArray[np.bool_]:
-    """Return bool [h, w] over the box ``clipped`` (y1, x1, y2, x2), True within the spans of one mask."""
+    """Return one mask as bool [h, w] over the box ``clipped`` (y1, x1, y2, x2), True within its spans."""
     top, left, bottom, right = clipped
     height, width = bottom - top, right - left
     x, y = np.divmod(edges[::2], image_height)
     starts = (x - left) * height + y - top
-    turns = np.zeros(width * height + 1, np.int8)
-    turns[starts] = 1
-    turns[starts + edges[1::2] - edges[::2]] -= 1
-    inside = np.cumsum(turns[:-1], dtype=np.int8, out=turns[:-1])
+    changes = np.zeros(width * height + 1, np.int8)
+    changes[starts] = 1
+    changes[starts + edges[1::2] - edges[::2]] -= 1
+    inside = np.cumsum(changes[:-1], dtype=np.int8, out=changes[:-1])
     return inside.view(np.bool_).reshape(width, height).T

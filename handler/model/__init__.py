@@ -1,5 +1,6 @@
-"""What client and model agreed on, and the arithmetic that follows from it.
+"""The contract with the model, and the arithmetic that follows from it.
 
-``contract`` is the agreement. ``mold`` brings an image into the model's frame and boxes back out of it; ``quantize``
-turns values into int8 codes and back. May import ``image`` and ``errors``.
+``contract`` holds tensors, quantization, resize rule and labels. ``mold`` brings an image into the model's frame, and
+boxes back. ``quantize`` turns values into codes, and back. ``detections`` reads the model's output. May import
+``image``, ``options``, ``types``, ``errors`` and ``log``.
 """

@@ -1,7 +1,7 @@
-"""What client and model agreed on: tensor names, types, quantization, resize rule, labels.
+"""The contract between client and model: tensor names, dtypes, quantization, resize rule, labels.
 
-A model exported by this project carries its contract as JSON in a signature of its own (``CONTRACT_SIGNATURE``);
-for any other model :mod:`handler.backend.metadata` derives one. All that follows reads the contract and nothing else.
+A model exported by this project states its contract as JSON in the signature ``CONTRACT_SIGNATURE``. For any other
+model, :mod:`handler.backend.metadata` derives one. All later stages read the contract only.
 
 Quantization is affine, as in TensorFlow Lite: ``real = scale * (code - zero_point)``.
 """
@@ -15,16 +15,16 @@ from handler.errors import ContractViolation
 from handler.types import TensorSpec
 
 CONTRACT_SIGNATURE = "segment_contract"
-CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; its values do not matter
-CONTRACT_OUTPUT = "contract"  # its output, string [n], each the same JSON
+CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; the values are ignored
+CONTRACT_OUTPUT = "contract"  # output of that signature, string [n], each the same JSON
 SCHEMA = 1
 MAX_SCALE = 1000
 
 INT8_MIN, INT8_MAX = -128, 127
-MATTERPORT_MEAN = (123.7, 116.8, 103.9)  # of RGB, 0..255; what upstream trains with unless told otherwise
+MATTERPORT_MEAN = (123.7, 116.8, 103.9)  # of RGB, 0..255: the default of matterport/Mask_RCNN
 
 
-def _expect(condition: bool, what: str, got: object) -> None:
+def _require(condition: bool, what: str, got: object) -> None:
     if not condition:
         raise ContractViolation(f"contract: {what}, got {got!r}")
 
@@ -34,15 +34,15 @@ def _positive(*values: float) -> bool:
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Common struct settings: immutable, keyword-only, strict about names."""
+    """Base of the parts: immutable, keyword-only, without unknown fields."""
 
 
 class ImageInput(_Part, frozen=True, kw_only=True):
     """The image tensor [1, H, W, 3], RGB.
 
-    ``mean``: what the client subtracts before quantizing, or None where the graph does. ``padded``: True when the
-    client sends the whole frame, False when it sends the resized image alone and the graph pads. A float32 image has
-    scale 1 and zero point 0. Lossless int8: scale 1, zero point -128, mean None.
+    ``mean``: the client subtracts it before it quantizes; None if the graph does that. ``padded``: True if the client
+    sends the whole frame, False if it sends the resized image and the graph pads. A float32 image has scale 1 and zero
+    point 0. Lossless int8 has scale 1, zero point -128 and mean None.
     """
 
     name: str = "input_image"
@@ -53,34 +53,35 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     padded: bool
 
     def __post_init__(self) -> None:
-        _expect(bool(self.name), "image.name must not be empty", self.name)
-        _expect(_positive(self.scale), "image.scale must be positive and finite", self.scale)
+        _require(bool(self.name), "image.name must not be empty", self.name)
+        _require(_positive(self.scale), "image.scale must be positive and finite", self.scale)
         low, high = (0, 255) if self.dtype == "uint8" else (INT8_MIN, INT8_MAX)
-        _expect(low <= self.zero_point <= high, f"image.zero_point must be in {low}..{high}", self.zero_point)
+        _require(low <= self.zero_point <= high, f"image.zero_point must be in {low}..{high}", self.zero_point)
         identity = self.dtype != "float32" or (self.scale == 1 and self.zero_point == 0)
-        _expect(identity, "a float32 image must have scale 1 and zero_point 0", (self.scale, self.zero_point))
+        _require(identity, "a float32 image must have scale 1 and zero_point 0", (self.scale, self.zero_point))
         finite = self.mean is None or all(map(math.isfinite, self.mean))
-        _expect(finite, "image.mean must be three finite numbers", self.mean)
+        _require(finite, "image.mean must be three finite numbers", self.mean)
 
 
 class DetectionOutput(_Part, frozen=True, kw_only=True):
-    """Detections, float32 [1, N, 6]: y1, x1, y2, x2, class, score. The first row with class 0 ends the list.
+    """Detections, float32 [1, N, 6]: y1, x1, y2, x2, class, score. The first row of class 0 ends the list.
 
-    ``boxes``: ``frame``, normalised to the padded frame (:mod:`handler.model.mold`); ``image``, as shares
-    0..1 of the image's own height and width.
+    ``boxes``: ``frame`` if they are normalised to the padded frame (:mod:`handler.model.mold`), ``image`` if they are
+    fractions 0..1 of the image's height and width.
     """
 
     name: str = "mrcnn_detection"
     boxes: Literal["frame", "image"] = "frame"
 
     def __post_init__(self) -> None:
-        _expect(bool(self.name), "detections.name must not be empty", self.name)
+        _require(bool(self.name), "detections.name must not be empty", self.name)
 
 
 class MaskOutput(_Part, frozen=True, kw_only=True):
-    """Mask probabilities: [1, N, mh, mw], or [1, N, mh, mw, C] where ``per_class``.
+    """Mask probabilities: [1, N, mh, mw], or [1, N, mh, mw, C] if ``per_class``.
 
-    ``int8-cast``: the codes are ``cast(p * 255, int8)`` without saturation, so what lies above 127 has to be recovered.
+    ``naive_cast``: the codes are ``cast(p * 255, int8)`` without saturation. Values above 127 have to be recovered; see
+    :func:`handler.model.quantize.recover_naive_cast`.
     """
 
     name: str = "mrcnn_mask"
@@ -91,20 +92,20 @@ class MaskOutput(_Part, frozen=True, kw_only=True):
     naive_cast: bool = False
 
     def __post_init__(self) -> None:
-        _expect(bool(self.name), "masks.name must not be empty", self.name)
-        _expect(_positive(self.scale), "masks.scale must be positive and finite", self.scale)
-        _expect(INT8_MIN <= self.zero_point <= INT8_MAX, "masks.zero_point must be in -128..127", self.zero_point)
+        _require(bool(self.name), "masks.name must not be empty", self.name)
+        _require(_positive(self.scale), "masks.scale must be positive and finite", self.scale)
+        _require(INT8_MIN <= self.zero_point <= INT8_MAX, "masks.zero_point must be in -128..127", self.zero_point)
         identity = self.dtype != "float32" or (self.scale == 1 and self.zero_point == 0)
-        _expect(identity, "float32 masks must have scale 1 and zero_point 0", (self.scale, self.zero_point))
-        _expect(not self.naive_cast or self.dtype == "int8", "masks.naive_cast needs dtype int8", self.dtype)
+        _require(identity, "float32 masks must have scale 1 and zero_point 0", (self.scale, self.zero_point))
+        _require(not self.naive_cast or self.dtype == "int8", "masks.naive_cast needs dtype int8", self.dtype)
 
 
 class Resize(_Part, frozen=True, kw_only=True):
     """Matterport's resize rule; see :func:`handler.model.mold.resize_rule`. Sides in pixels.
 
-    ``square``: the frame is max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to a multiple
-    of 64. ``fit``: the frame is the resized image, as the graph does the rest. ``min_dim`` 0 never enlarges;
-    ``min_scale`` 0 sets no lower bound.
+    ``mode`` decides the frame. ``square``: max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to
+    a multiple of 64. ``fit``: the resized image itself; the graph pads. ``min_dim`` 0 never enlarges. ``min_scale`` 0
+    sets no lower bound.
     """
 
     mode: Literal["square", "pad64", "fit"]
@@ -113,28 +114,28 @@ class Resize(_Part, frozen=True, kw_only=True):
     min_scale: float = 0.0
 
     def __post_init__(self) -> None:
-        _expect(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
+        _require(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
         aligned = self.mode != "pad64" or self.max_dim % 64 == 0
-        _expect(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
+        _require(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
         enlarged = 0 <= self.min_dim <= self.max_dim
-        _expect(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
+        _require(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
         usable = 0 <= self.min_scale <= MAX_SCALE
-        _expect(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
+        _require(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
 
 
 class MetaInput(_Part, frozen=True, kw_only=True):
-    """Matterport's ``input_image_meta``, float32 [1, 12 + num_classes], for graphs that want it from the client."""
+    """Matterport's ``input_image_meta``, float32 [1, 12 + num_classes], if the graph takes it from the client."""
 
     name: str = "input_image_meta"
     num_classes: int
 
     def __post_init__(self) -> None:
-        _expect(bool(self.name), "meta.name must not be empty", self.name)
-        _expect(1 <= self.num_classes <= 1 << 16, "meta.num_classes must be in 1..65536", self.num_classes)
+        _require(bool(self.name), "meta.name must not be empty", self.name)
+        _require(1 <= self.num_classes <= 1 << 16, "meta.num_classes must be in 1..65536", self.num_classes)
 
 
 class AnchorInput(_Part, frozen=True, kw_only=True):
-    """Matterport's ``input_anchors``, float32 [1, A, 4]: one scale and one stride (pixels) a pyramid level."""
+    """Matterport's ``input_anchors``, float32 [1, A, 4]: one scale and one stride per pyramid level, in pixels."""
 
     name: str = "input_anchors"
     scales: tuple[float, ...] = (32, 64, 128, 256, 512)
@@ -142,16 +143,16 @@ class AnchorInput(_Part, frozen=True, kw_only=True):
     strides: tuple[int, ...] = (4, 8, 16, 32, 64)
 
     def __post_init__(self) -> None:
-        _expect(bool(self.name), "anchors.name must not be empty", self.name)
+        _require(bool(self.name), "anchors.name must not be empty", self.name)
         paired = len(self.scales) == len(self.strides) > 0
-        _expect(paired, "anchors need one scale for each stride", (self.scales, self.strides))
-        _expect(len(self.ratios) > 0, "anchors.ratios must not be empty", self.ratios)
+        _require(paired, "anchors need one scale for each stride", (self.scales, self.strides))
+        _require(len(self.ratios) > 0, "anchors.ratios must not be empty", self.ratios)
         usable = _positive(*self.scales, *self.ratios, *self.strides)
-        _expect(usable, "anchors need positive numbers", (self.scales, self.ratios, self.strides))
+        _require(usable, "anchors need positive numbers", (self.scales, self.ratios, self.strides))
 
 
 class MatterportSettings(_Part, frozen=True, kw_only=True):
-    """What a Matterport model without a contract does not say of itself; ``labels`` from class 1 on, may be empty."""
+    """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty."""
 
     resize: Resize
     mean: tuple[float, float, float]
@@ -160,7 +161,7 @@ class MatterportSettings(_Part, frozen=True, kw_only=True):
 
 
 class ModelContract(_Part, frozen=True, kw_only=True):
-    """The whole agreement. ``labels``: class id -> name, may be empty; ``source``: where the contract came from."""
+    """The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from."""
 
     schema: int = SCHEMA
     image: ImageInput
@@ -174,17 +175,17 @@ class ModelContract(_Part, frozen=True, kw_only=True):
     signature: str = "serving_default"
 
     def __post_init__(self) -> None:
-        _expect(self.schema == SCHEMA, f"schema must be {SCHEMA}", self.schema)
-        _expect(bool(self.signature), "signature must not be empty", self.signature)
-        _expect(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
+        _require(self.schema == SCHEMA, f"schema must be {SCHEMA}", self.schema)
+        _require(bool(self.signature), "signature must not be empty", self.signature)
+        _require(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
         names = [part.name for part in (self.image, self.meta, self.anchors) if part is not None]
-        _expect(len(set(names)) == len(names), "input names must differ", names)
+        _require(len(set(names)) == len(names), "input names must differ", names)
         outputs = [self.detections.name, self.masks.name]
-        _expect(len(set(outputs)) == len(outputs), "output names must differ", outputs)
+        _require(len(set(outputs)) == len(outputs), "output names must differ", outputs)
 
     @property
     def outputs(self) -> tuple[TensorSpec, TensorSpec]:
-        """What the model answers: detections [1, N, 6] and masks [1, N, h, w] or [1, N, h, w, C]."""
+        """The model's outputs: detections [1, N, 6], and masks [1, N, h, w] or [1, N, h, w, C]."""
         sides = (None,) * (4 if self.masks.per_class else 3)
         return (
             TensorSpec(self.detections.name, "float32", (1, None, 6)),
@@ -192,14 +193,15 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         )
 
     def to_json(self) -> str:
-        """Return the contract as JSON with its fields in declaration order."""
+        """Return the contract as JSON, fields in the order of their declaration."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Self:
-        """Read what :meth:`to_json` wrote.
+        """Return the contract that :meth:`to_json` wrote.
 
-        Raises ContractViolation for bad JSON, an unknown or missing field, a value of the wrong type or out of range.
+        Raises ContractViolation if the JSON is bad, a field is unknown or missing, or a value is of the wrong type or
+        out of range.
         """
         try:
             return msgspec.json.decode(text, type=cls)

@@ -1,4 +1,4 @@
-"""The model's output tensors -> detections that the options ask for, their boxes in image pixels, their masks."""
+"""The model's output tensors -> the detections that the options select, with boxes in image pixels and masks."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from handler.errors import BadRequest, ContractViolation, shown
+from handler.errors import BadRequest, ContractViolation, quoted
 from handler.model import mold, quantize
 from handler.model.contract import ModelContract
 from handler.options import Options
@@ -17,24 +17,24 @@ MAX_ID_DIGITS = 9
 
 
 def class_ids(classes: tuple[str | int, ...], contract: ModelContract) -> frozenset[int] | None:
-    """Return the ids of the classes asked for, None for all; raises BadRequest for a label the model does not have."""
+    """Return the ids of the requested classes, None for all. Raises BadRequest if the model has no such class."""
     if not classes:
         return None
     highest = contract.meta.num_classes - 1 if contract.meta else max(contract.labels, default=MAX_CLASS_ID)
     wanted: set[int] = set()
     for name in classes:
         ids = {key for key, label in contract.labels.items() if label == name}
-        if not ids and 1 <= _as_id(name) <= highest:
-            ids = {_as_id(name)}
+        if not ids and 1 <= _parse_id(name) <= highest:
+            ids = {_parse_id(name)}
         if not ids:
             known = ", ".join(contract.labels.values()) or "none, as the model names no classes"
-            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {shown(name)}")
+            raise BadRequest(f"classes must be labels ({known}) or ids in 1..{highest}, got {quoted(name)}")
         wanted |= ids
     return frozenset(wanted)
 
 
-def _as_id(name: str | int) -> int:
-    """Return the class id that is meant, 0 where it is none."""
+def _parse_id(name: str | int) -> int:
+    """Return a class id given as a number or in digits, 0 if it is neither."""
     if isinstance(name, int):
         return name
     return int(name) if name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS else 0
@@ -42,20 +42,20 @@ def _as_id(name: str | int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The detections kept, by falling score: their row in the model's answer, boxes [n, 4], classes [n], scores [n]."""
+    """The selected detections by falling score: row index [n] in the output, boxes [n, 4], classes [n], scores [n]."""
 
     index: npt.NDArray[np.intp]
     boxes: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
 
-    def at(self, places: npt.NDArray[np.intp]) -> Self:
-        """Return the rows at some places among these."""
-        return type(self)(self.index[places], self.boxes[places], self.classes[places], self.scores[places])
+    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+        """Return the detections ``rows`` among these."""
+        return type(self)(self.index[rows], self.boxes[rows], self.classes[rows], self.scores[rows])
 
 
 def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozenset[int] | None) -> Detections:
-    """Return the detections [N, 6] before the first row of class 0 that pass the options."""
+    """Return the detections that pass the options, from rows [N, 6] in front of the first row of class 0."""
     ends = np.flatnonzero(detections[:, 4] == 0)
     rows = detections[: ends[0]] if len(ends) else detections
     if not np.isfinite(rows).all():
@@ -71,21 +71,21 @@ def select(detections: npt.NDArray[np.float32], options: Options, wanted: frozen
     return Detections(index, rows[index, :4], classes[index], rows[index, 5])
 
 
-def place(
+def place_in_image(
     rows: Detections, frame: mold.Frame, options: Options, contract: ModelContract
 ) -> tuple[Detections, Boxes, Boxes]:
-    """Return the rows whose box, cut to the image, is not empty, up to ``max_instances``, and boxes, whole and cut."""
+    """Return the first ``max_instances`` rows that are visible in the image, their boxes and clipped boxes [n, 4]."""
     in_frame = contract.detections.boxes == "frame"
     boxes = mold.unmold_boxes(rows.boxes, frame) if in_frame else mold.scale_boxes(rows.boxes, frame.image_hw)
     clipped = mold.clip_boxes(boxes, frame.image_hw)
     visible = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(axis=1))[: options.max_instances or None]
-    return rows.at(visible), boxes[visible], clipped[visible]
+    return rows.take(visible), boxes[visible], clipped[visible]
 
 
 def gather_masks(codes: Array, rows: Detections, contract: ModelContract) -> npt.NDArray[np.float32]:
-    """Return probabilities float32 [n, h, w] of the rows, from codes [N, h, w] or [N, h, w, C]; only these dequantized.
+    """Return mask probabilities float32 [n, h, w] of the rows, from codes [N, h, w] or [N, h, w, C].
 
-    Raises ContractViolation where a row has no mask, or its class no channel.
+    Only these n masks are dequantized. Raises ContractViolation if a row has no mask or its class has no channel.
     """
     if rows.index.max(initial=-1) >= len(codes):
         raise ContractViolation(f"{contract.masks.name} must have a mask for each detection, got {len(codes)}")

@@ -1,12 +1,18 @@
-"""An image into the model's frame, and boxes back out of it: Matterport Mask R-CNN's geometry.
+"""An image into the model's frame, and boxes back to the image: the geometry of Matterport's Mask R-CNN.
 
-Sizes are (height, width) in pixels, boxes y1, x1, y2, x2 with y2, x2 exclusive. Pixel centres lie at half-integers.
-Matterport's normalised boxes divide by size - 1 and shift the exclusive corner by one: ``(b - [0, 0, 1, 1]) / [H-1,
-W-1, H-1, W-1]``. Source: matterport/Mask_RCNN, mrcnn/utils.py and mrcnn/model.py.
+Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2; y2 and x2 are exclusive. Pixel centres are half-integers.
+Matterport's normalised boxes are ``(box - [0, 0, 1, 1]) / [H-1, W-1, H-1, W-1]``: the exclusive corner is shifted by
+one, and 1 stands for the last pixel. Source: matterport/Mask_RCNN, mrcnn/utils.py and mrcnn/model.py.
 
-Two departures. Upstream resizes against a black border, which darkens the outermost pixels of an enlarged image; here
-the edge pixel is repeated. Upstream ignores the longest side in mode ``pad64``; here it is a limit in every mode, or a
-panorama would become a tensor of any size.
+*Strategy*. Scale the image to fit the frame, and centre it there; the rest of the frame is zero. The place of the image
+in the frame is the window. Boxes come back normalised to the frame: subtract the window's corner, divide by its size.
+
+Example: 480 x 640 with min_dim 800, max_dim 1024. The shorter side asks for a scale of 800 / 480 = 1.67, but the longer
+side allows 1024 / 640 = 1.6. The image becomes 768 x 1024 in a frame of 1024 x 1024. The window is 128, 0, 896, 1024.
+
+Two differences from Matterport. It resizes against a black border, which darkens the outermost pixels of an enlarged
+image; here the edge pixel is repeated. In mode ``pad64`` it ignores max_dim; here max_dim is a limit in every mode, or
+a panorama would become a tensor of any size.
 """
 
 import functools
@@ -24,13 +30,13 @@ from handler.model.contract import AnchorInput, Resize
 from handler.types import Boxes, Size
 
 PAD_MULTIPLE = 64
-EXCLUSIVE = np.array([0, 0, 1, 1], np.float64)
-FAR_PX = 1e6  # boxes further out than this are cut: they cannot matter and would overflow
+EXCLUSIVE_CORNER = np.array([0, 0, 1, 1], np.float64)
+MAX_COORDINATE_PX = 1e6  # boxes are cut here: int64 would overflow, and no image is this large
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where an image of ``image_hw`` lies in the model's frame: scaled to ``resized_hw``, centred in ``frame_hw``."""
+    """The place of an image ``image_hw`` in the model's frame: resized to ``resized_hw``, centred in ``frame_hw``."""
 
     scale: float
     image_hw: Size
@@ -39,16 +45,16 @@ class Frame:
 
     @property
     def window(self) -> tuple[int, int, int, int]:
-        """The image's place in the frame: top, left, bottom, right; bottom and right exclusive."""
+        """The part of the frame that holds the image: y1, x1, y2, x2 in pixels."""
         top = (self.frame_hw[0] - self.resized_hw[0]) // 2
         left = (self.frame_hw[1] - self.resized_hw[1]) // 2
         return top, left, top + self.resized_hw[0], left + self.resized_hw[1]
 
 
 def resize_rule(size_hw: Size, resize: Resize) -> Frame:
-    """Return the frame for an image of ``size_hw``: enlarge to min_dim or min_scale, but never past max_dim.
+    """Return the Frame of an image of ``size_hw``: enlarged to min_dim or min_scale, but at most to max_dim.
 
-    Rounding is Python's, half to even. A side never falls below one pixel.
+    Sides are rounded half to even, as Python does, to at least one pixel.
     """
     shorter, longer = min(size_hw), max(size_hw)
     scale = max(1.0, resize.min_dim / shorter, resize.min_scale)
@@ -57,20 +63,20 @@ def resize_rule(size_hw: Size, resize: Resize) -> Frame:
     height, width = (max(1, round(side * scale)) for side in size_hw)
     frames = {
         "square": (resize.max_dim, resize.max_dim),
-        "pad64": (_multiple(height), _multiple(width)),
+        "pad64": (_round_up(height), _round_up(width)),
         "fit": (height, width),
     }
     return Frame(scale=scale, image_hw=size_hw, resized_hw=(height, width), frame_hw=frames[resize.mode])
 
 
-def _multiple(side: int) -> int:
+def _round_up(side: int) -> int:
     return math.ceil(side / PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def mold(photo: Photo, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uint8], Frame]:
-    """Return the photo as uint8 [h, w, 3], resized, where ``padded`` centred in a frame of zeros, and its Frame.
+    """Return the resized photo as RGB uint8 [h, w, 3], and its Frame. If ``padded``, zeros fill the rest of the frame.
 
-    It is turned after it is resized: that is the same and moves fewer pixels.
+    The photo is turned upright after it is resized: the result is the same, and fewer pixels move.
     """
     frame = resize_rule(photo.size_hw, resize)
     size_hw = frame.resized_hw[::-1] if photo.turn in SIDEWAYS else frame.resized_hw
@@ -85,10 +91,10 @@ def mold(photo: Photo, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uin
 
 
 def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, float] | None = None) -> Image.Image:
-    """Return the RGB image resized bilinearly to ``size_hw`` without anti-aliasing, truncated to whole values.
+    """Return the RGB image, resized bilinearly to ``size_hw`` without anti-aliasing; values are truncated.
 
-    ``extent_hw``: how much of it to take, in its pixels, all by default. ``Image.resize`` would widen its filter
-    when it shrinks, which the network never saw in training.
+    ``extent_hw``: the part of the image to use, in its pixels; all by default. ``Image.resize`` is not used, because it
+    averages when it shrinks, and the network is trained without that.
     """
     height, width = extent_hw or (image.height, image.width)
     if (height, width) == size_hw == (image.height, image.width):
@@ -97,12 +103,12 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
     result = Image.new("RGB", size_hw[::-1])
 
     def fill(top: int, bottom: int) -> None:
-        rows = (scale_x, 0.0, 0.0, 0.0, scale_y, scale_y * top)
+        affine = (scale_x, 0.0, 0.0, 0.0, scale_y, scale_y * top)
         size = (size_hw[1], bottom - top)
-        result.paste(image.transform(size, Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR), (0, top))
+        result.paste(image.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR), (0, top))
 
     middle = size_hw[0] // 2
-    with ThreadPoolExecutor(1) as other:  # Pillow takes 20 ns a pixel for this, and lets others run meanwhile
+    with ThreadPoolExecutor(1) as other:  # Pillow takes 20 ns a pixel and releases the GIL
         lower = other.submit(fill, middle, size_hw[0])
         fill(0, middle)
         lower.result()
@@ -110,53 +116,53 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
 
 
 def normalise(boxes: npt.NDArray[Any], size_hw: Size) -> npt.NDArray[np.float64]:
-    """Return pixel boxes [..., 4] in Matterport's normalised coordinates of a frame of ``size_hw``."""
-    return (np.asarray(boxes, np.float64) - EXCLUSIVE) / _extent(size_hw)
+    """Return pixel boxes [..., 4] in Matterport's normalised coordinates in ``size_hw``; see the module."""
+    return (np.asarray(boxes, np.float64) - EXCLUSIVE_CORNER) / _last_pixel(size_hw)
 
 
 def unmold_boxes(boxes: npt.NDArray[np.float32], frame: Frame) -> Boxes:
     """Return the model's boxes [N, 4], normalised to the frame, as image pixels int64 [N, 4].
 
-    They may reach over the image's edge or be empty: the mask is sampled over the whole box, then :func:`clip_boxes`.
+    They can extend past the image's edge or be empty. The mask covers the whole box; :func:`clip_boxes` cuts it later.
     """
     window = normalise(np.asarray(frame.window), frame.frame_hw)
     shift, size = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
-    degenerate = size == 0  # a window one pixel wide has no extent in these coordinates: it maps to the whole axis
+    degenerate = size == 0  # a window one pixel wide has size 0: map it to the whole axis
     inside = (boxes.astype(np.float64) - shift) / np.where(degenerate, 1.0, size)
     inside = np.where(degenerate, np.array([0.0, 0.0, 1.0, 1.0]), inside)
-    return _whole(inside * _extent(frame.image_hw) + EXCLUSIVE)
+    return _to_pixels(inside * _last_pixel(frame.image_hw) + EXCLUSIVE_CORNER)
 
 
 def scale_boxes(boxes: npt.NDArray[np.float32], image_hw: Size) -> Boxes:
-    """Return boxes [N, 4], shares 0..1 of the image, as image pixels int64 [N, 4]; they may reach over its edge."""
+    """Return boxes [N, 4], fractions 0..1 of the image, as image pixels int64 [N, 4]; they can extend past its edge."""
     height, width = image_hw
-    return _whole(boxes.astype(np.float64) * [height, width, height, width])
+    return _to_pixels(boxes.astype(np.float64) * [height, width, height, width])
 
 
-def _whole(boxes: npt.NDArray[np.float64]) -> Boxes:
-    return np.clip(np.around(boxes), -FAR_PX, FAR_PX).astype(np.int64)
+def _to_pixels(boxes: npt.NDArray[np.float64]) -> Boxes:
+    return np.clip(np.around(boxes), -MAX_COORDINATE_PX, MAX_COORDINATE_PX).astype(np.int64)
 
 
 def clip_boxes(boxes: Boxes, image_hw: Size) -> Boxes:
-    """Return boxes [N, 4] cut to the image; what lies outside becomes empty."""
+    """Return boxes [N, 4], cut to the image. A box outside becomes empty."""
     return np.clip(boxes, 0, np.array([*image_hw, *image_hw]))
 
 
-def _extent(size_hw: Size) -> npt.NDArray[np.float64]:
+def _last_pixel(size_hw: Size) -> npt.NDArray[np.float64]:
     height, width = size_hw
     return np.array([height - 1, width - 1, height - 1, width - 1], np.float64)
 
 
 def meta(frame: Frame, num_classes: int, image_id: int = 0) -> npt.NDArray[np.float32]:
-    """Return ``input_image_meta`` float32 [1, 12 + num_classes]: id, sizes, window, scale, no active classes."""
+    """Return ``input_image_meta`` float32 [1, 12 + num_classes]: id, sizes, window, scale, then zeros."""
     head = [image_id, *frame.image_hw, 3, *frame.frame_hw, 3, *frame.window, frame.scale]
     return np.array([head + [0] * num_classes], np.float32)
 
 
 def anchors(frame_hw: Size, spec: AnchorInput) -> npt.NDArray[np.float32]:
-    """Return ``input_anchors`` float32 [1, A, 4], normalised to the frame; read-only, shared between calls.
+    """Return ``input_anchors`` float32 [1, A, 4], normalised to the frame. The array is cached and read-only.
 
-    Order: level, y, x, ratio. Example: 1024 x 1024 with Matterport's settings has A = 261888.
+    The order is level, y, x, ratio. Example: A = 261888 for 1024 x 1024 with Matterport's settings.
     """
     return _anchors(frame_hw, spec.scales, spec.ratios, spec.strides)
 

@@ -1,5 +1,6 @@
-"""HTTP: requests in, answers out.
+"""HTTP: a request in, a response out.
 
-``app`` routes a request and answers it. ``bodies`` reads it, ``access`` decides who may ask, ``formats`` writes the
-answer in the types of ``schemas``, ``openapi`` describes them all. May import everything but ``backend``.
+``app`` handles a request, with ``routes`` for its path. ``bodies`` reads it, ``auth`` checks its API key, ``formats``
+builds the answer from the types of ``schemas``, and ``cors`` and ``gzip`` finish the response. ``openapi`` describes
+the interface. May import all of handler but ``backend`` and ``config``.
 """

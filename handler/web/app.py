@@ -1,4 +1,4 @@
-"""HTTP on one side, bytes and Options on the other: routes, answers, errors, and one line in the log for each."""
+"""HTTP on one side, bytes and Options on the other: routing, answers, errors, and one log line per request."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import flask
 import msgspec
 
-from handler.errors import BackendError, MethodNotAllowed, NotFound, SegmentError, Unauthorized, shown
+from handler.errors import BackendError, MethodNotAllowed, NotFound, SegmentError, Unauthorized, quoted
 from handler.log import trace_fields
 from handler.options import Options
 from handler.pipeline import Result
@@ -24,46 +24,50 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Response:
-    """Return the answer to any request; every failure is a problem+json with the request's id."""
+    """Return the response to any request. An error becomes a problem+json with the request's id."""
     started_s = time.perf_counter()
     request_id = _request_id(request)
-    facts: dict[str, Any] = {"request_id": request_id, **trace_fields(request.headers, rules.project)}
-    defect = None
+    log_fields: dict[str, Any] = {"request_id": request_id, **trace_fields(request.headers, rules.project)}
+    unexpected = None
     try:
-        response = _route(request, service, rules, facts)
+        response = _route(request, service, rules, log_fields)
     except SegmentError as error:
-        response = _problem(error, request_id)
-        facts["detail"] = error.detail
+        response = _problem_response(error, request_id)
+        log_fields["detail"] = error.detail
         if isinstance(error, BackendError) and error.reason:
-            facts["reason"] = error.reason
-    except Exception as error:  # noqa: BLE001 - logged below with its traceback
-        defect = error
-        response = _problem(SegmentError("the service failed; its log has more under the request id"), request_id)
+            log_fields["reason"] = error.reason
+    except Exception as error:  # noqa: BLE001 - logged below, with its traceback
+        unexpected = error
+        response = _problem_response(
+            SegmentError("the service failed; its log has the details under the request id"), request_id
+        )
     response.headers["X-Request-Id"] = request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     cors.add_headers(request, response, rules.cors_origins, methods(request.path))
     gzip.compress(request, response)
     sent = 0 if request.method == "HEAD" else response.content_length or 0
-    facts |= {"status": response.status_code, "bytes_down": sent}
-    facts["duration_ms"] = _ms(time.perf_counter() - started_s)
+    log_fields |= {"status": response.status_code, "bytes_down": sent}
+    log_fields["duration_ms"] = _round_ms(time.perf_counter() - started_s)
     level = logging.INFO if response.status_code < 400 else logging.WARNING
     text = f"{request.method} {request.path} {response.status_code}"
-    logger.log(logging.ERROR if response.status_code >= 500 else level, text, exc_info=defect, extra={"fields": facts})
+    logger.log(
+        logging.ERROR if response.status_code >= 500 else level, text, exc_info=unexpected, extra={"fields": log_fields}
+    )
     return response
 
 
-def _route(request: flask.Request, service: Service, rules: Rules, facts: dict[str, Any]) -> flask.Response:
-    """Return the answer to a request that is in order; adds to ``facts`` what the log should tell of it."""
-    facts["bytes_up"] = request.content_length or 0  # as declared, until it is read
+def _route(request: flask.Request, service: Service, rules: Rules, log_fields: dict[str, Any]) -> flask.Response:
+    """Return the response to a request, and add to ``log_fields``. Raises SegmentError if it is not valid."""
+    log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
     body = read_body(request, rules.max_body_bytes)
-    facts["bytes_up"] = len(body)
+    log_fields["bytes_up"] = len(body)
     offered = methods(request.path)
     if request.method == "OPTIONS":
         response = flask.Response(status=204, headers={"Allow": offered})
         del response.headers["Content-Type"]
         return response
     if request.method not in offered.split(", ") and request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed(f"the method must be one of {offered}, got {shown(request.method)}", offered)
+        raise MethodNotAllowed(f"the method must be one of {offered}, got {quoted(request.method)}", offered)
     page = PAGES.get(request.path)
     if request.method == "POST" or (page is not None and page.locked):
         check_key(request, rules.api_keys)
@@ -71,23 +75,23 @@ def _route(request: flask.Request, service: Service, rules: Rules, facts: dict[s
         data, options = read_request(request, body)
         answer_format = formats.find(options.format)
         result = service.segment(data, options, answer_format.encoder(options.mask))
-        return _answer(result, options, answer_format, service.model, facts)
+        return _answer_response(result, options, answer_format, service.model, log_fields)
     if page is None:
-        raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {shown(request.path)}")
+        raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
     content = page.read(service, rules)
     return flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
 
 
-def _answer(
-    result: Result, options: Options, answer_format: formats.AnswerFormat, model: str, facts: dict[str, Any]
+def _answer_response(
+    result: Result, options: Options, answer_format: formats.AnswerFormat, model: str, log_fields: dict[str, Any]
 ) -> flask.Response:
-    """Return the instances, and the time of each stage as a header; add to ``facts`` what the log should say."""
+    """Return the instances, with the time of each stage as a header, and add to ``log_fields``."""
     started_s = time.perf_counter()
     response = flask.Response(msgspec.json.encode(answer_format.answer(result, options, model)), mimetype=JSON)
     stages_ms = {name: 1000 * seconds for name, seconds in result.durations_s.items()}
     stages_ms["encode"] += 1000 * (time.perf_counter() - started_s)
     response.headers["Server-Timing"] = ", ".join(f"{name};dur={took:.2f}" for name, took in stages_ms.items())
-    facts |= {
+    log_fields |= {
         "model": model,
         "model_version": result.version,
         "instances": len(result.instances),
@@ -98,7 +102,7 @@ def _answer(
     return response
 
 
-def _problem(error: SegmentError, request_id: str) -> flask.Response:
+def _problem_response(error: SegmentError, request_id: str) -> flask.Response:
     problem = Problem(error.title, error.status, error.detail, request_id)
     response = flask.Response(msgspec.json.encode(problem), status=error.status, mimetype=PROBLEM)
     if error.retry_after_s is not None:
@@ -115,5 +119,5 @@ def _request_id(request: flask.Request) -> str:
     return sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
-def _ms(seconds: float) -> float:
+def _round_ms(seconds: float) -> float:
     return round(1000 * seconds, 2)

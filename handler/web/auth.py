@@ -1,4 +1,4 @@
-"""API keys."""
+"""API keys: who may send images."""
 
 import hmac
 
@@ -10,9 +10,9 @@ KEY_HEADER = "X-API-Key"
 
 
 def check_key(request: flask.Request, api_keys: tuple[str, ...]) -> None:
-    """Raise Unauthorized unless the request has one of the keys. Without keys everyone may ask.
+    """Raise Unauthorized if the request has none of the keys. Without configured keys, any request passes.
 
-    Every key is compared, in constant time.
+    Every key is compared, each in constant time, so the time says nothing about the keys.
     """
     if not api_keys:
         return

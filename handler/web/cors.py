@@ -1,4 +1,4 @@
-"""Cross-origin requests: which web pages may send requests and read the answers. Source: fetch.spec.whatwg.org."""
+"""Cross-origin requests: which web pages may send requests and read responses. Source: fetch.spec.whatwg.org."""
 
 import flask
 
@@ -7,13 +7,13 @@ from handler.web.auth import KEY_HEADER
 ANY_ORIGIN = "*"
 REQUEST_HEADERS = f"Content-Type, {KEY_HEADER}, X-Request-Id"
 RESPONSE_HEADERS = "X-Request-Id, Server-Timing, Retry-After"
-PREFLIGHT_S = 7200  # how long a browser may remember what it may do; none keeps it longer
+PREFLIGHT_S = 7200  # browsers cache a preflight for at most two hours
 
 
 def add_headers(request: flask.Request, response: flask.Response, origins: tuple[str, ...], methods: str) -> None:
-    """Let a page of an allowed origin read the response, or send the request that its preflight asks for.
+    """Allow a page of an allowed origin to read the response, or to send the request after its preflight.
 
-    ``origins``: exact ones, or ``*`` alone; () allows none. ``methods``: what the path offers.
+    ``origins``: exact origins, or ``*`` alone; () allows none. ``methods``: those that the path offers.
     """
     if not origins:
         return

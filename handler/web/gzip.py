@@ -1,17 +1,17 @@
-"""Compressed answers."""
+"""Compressed responses."""
 
 import zlib
 
 import flask
 
-MIN_BYTES = 1400  # an answer that fits in one packet gains nothing from being smaller
-LEVEL = 1  # two to ten times as fast on such answers as the usual 6, for up to a quarter more bytes
-MAX_SHARE = 0.9  # of the plain answer; above that it is sent plain
-WBITS = 31  # zlib's largest window, with gzip's header
+MIN_BYTES = 1400  # a smaller response fits in one packet already
+LEVEL = 1  # on these responses, 2 to 10 times as fast as the default 6, for up to 25 % more bytes
+MAX_RATIO = 0.9  # of compressed to plain size; above it, send the plain response
+WBITS = 31  # zlib's largest window, with a gzip header
 
 
 def compress(request: flask.Request, response: flask.Response) -> None:
-    """Send gzip if the client takes it and the answer shrinks enough to be worth it."""
+    """Compress the response by gzip if the client accepts it and the response shrinks enough."""
     plain = response.get_data()
     if len(plain) < MIN_BYTES:
         return
@@ -20,6 +20,6 @@ def compress(request: flask.Request, response: flask.Response) -> None:
         return
     packer = zlib.compressobj(LEVEL, wbits=WBITS)
     packed = packer.compress(plain) + packer.flush()
-    if len(packed) <= MAX_SHARE * len(plain):
+    if len(packed) <= MAX_RATIO * len(plain):
         response.set_data(packed)
         response.headers["Content-Encoding"] = "gzip"

@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the interface, generated from the types that check the options and encode the answers."""
+"""The OpenAPI 3.1 document, generated from the types that check the options and encode the answers."""
 
 import functools
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ Schema = dict[str, Any]
 POST_PROBLEMS = (400, 413, 415, 500, 502, 503, 504)
 REASONS = {
     400: "An option, the body or the image cannot be read",
-    401: "No valid API key came",
-    413: "More bytes or pixels than the service takes",
-    415: "No image of a kind that the service takes",
+    401: "The request has no valid API key",
+    413: "More bytes or pixels than the service accepts",
+    415: "Not an image of a kind that the service accepts",
     500: "A defect of the service",
-    502: "The model does not answer as its contract says",
+    502: "The model's answer does not match its contract",
     503: "The model server cannot be reached, is busy, or does not serve the model",
     504: "The model did not answer within the deadline",
 }
 TIMING = {"description": "milliseconds of decode, mold, predict, unmold, encode", "schema": {"type": "string"}}
-REQUEST_ID = {"description": "echoed from the request, or made", "schema": {"type": "string"}}
+REQUEST_ID = {"description": "echoed from the request, or generated", "schema": {"type": "string"}}
 RETRY = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
 CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
 
 
 @functools.cache
 def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
-    """Return the document as JSON. ``image_kinds`` are those allowed, ``locked`` whether API keys are asked for."""
+    """Return the document as JSON. ``image_kinds``: those accepted. ``locked``: True if API keys are required."""
     answers = [formats.find(name).ANSWER for name in get_args(Format)]
     types = [*answers, *(page.schema for page in PAGES.values()), schemas.Problem, JsonRequest]
     described, components = msgspec.json.schema_components(types, ref_template=REF)
@@ -49,7 +49,7 @@ def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
         "info": {
             "title": "segment",
             "version": __version__,
-            "summary": "Instance segmentation: an image in, instances and their masks out.",
+            "summary": "Instance segmentation: an image in, instances with masks out.",
             "description": "Coordinates are pixels of the image as sent, after its EXIF orientation; a box covers "
             "[x, x + width) x [y, y + height).",
         },
@@ -92,8 +92,8 @@ def _post(
     operation = {
         "operationId": "segment",
         "summary": POST,
-        "description": "The kind of the image is taken from its bytes. Options go in the query, in form fields or in "
-        "the JSON body, each of them once.",
+        "description": "The bytes of the image decide its kind. Options go in the query, in form fields or in the JSON "
+        "body, each at most once.",
         "parameters": [
             {
                 "name": name,
@@ -106,7 +106,7 @@ def _post(
         ],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": _response("the instances, in the format asked for", answer, {"Server-Timing": TIMING}),
+            "200": _response("the instances, in the requested format", answer, {"Server-Timing": TIMING}),
             **_problems(POST_PROBLEMS, locked),
         },
     }
@@ -114,7 +114,7 @@ def _post(
 
 
 def _as_text(schema: Schema) -> Schema:
-    """Return the schema of an option where it is text, in a query or a form: a list is written with commas."""
+    """Return the schema of an option in a query or a form, where it is text: lists are comma-separated."""
     choices = [choice for choice in schema.get("anyOf", []) if choice["type"] == "string"]
     return {**choices[0], "description": schema["description"]} if choices else schema
 

@@ -1,4 +1,4 @@
-"""What can be read from the function, by path: the one list that the web, the index and /openapi.json go by."""
+"""The pages that the function offers, by path: one list for the router, the index and /openapi.json."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from handler.options import Options
 from handler.pipeline import Result
 from handler.web import schemas
 
-BACKEND = (502, 503, 504)  # what a page that asks the model server can answer besides
+BACKEND_PROBLEMS = (502, 503, 504)  # further statuses of a page that calls the model server
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the settings ask of every request.
+    """The settings that apply to every request.
 
-    ``api_keys``: any of them will do, () needs none. ``cors_origins``: see :mod:`handler.web.cors`. ``image_kinds``:
-    as errors and /openapi.json name them. ``project``: the Google Cloud project of the logs, "" for none.
+    ``api_keys``: a request needs one of them, () for none. ``cors_origins``: see :mod:`handler.web.cors`.
+    ``image_kinds``: for /openapi.json. ``project``: the Google Cloud project of the logs, "" for none.
     """
 
     api_keys: tuple[str, ...] = ()
@@ -29,15 +29,15 @@ class Rules:
 
 
 class Service(Protocol):
-    """What the web needs from the function behind it."""
+    """The function behind the web."""
 
     model: str
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> Result:
-        """Answer for an encoded image, each mask as ``encode`` returns it."""
+        """Return the instances in an encoded image, each mask as ``encode`` returns it."""
 
     def ready(self) -> int:
-        """Return the version that is served."""
+        """Return the model version that is served."""
 
     def contract(self) -> tuple[ModelContract, int]:
         """Return the contract in force and its version."""
@@ -45,9 +45,9 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A path that is read. ``read`` returns its answer, of type ``schema``, or that as JSON.
+    """A page that clients GET. ``read`` returns its content: a value of type ``schema``, or bytes of JSON.
 
-    ``problems``: statuses it can fail with; ``locked``: whether it needs an API key if there are any.
+    ``problems``: statuses of its errors, besides 500. ``locked``: True if it needs an API key when keys are configured.
     """
 
     summary: str
@@ -57,7 +57,7 @@ class Page:
     locked: bool = False
 
 
-def _index(service: Service, rules: Rules) -> schemas.Index:  # noqa: ARG001 - a page that needs neither
+def _index(service: Service, rules: Rules) -> schemas.Index:  # noqa: ARG001 - the signature of Page.read
     return schemas.Index("segment", INDEX)
 
 
@@ -75,7 +75,7 @@ def _model(service: Service, rules: Rules) -> schemas.ModelAnswer:  # noqa: ARG0
 
 
 def _openapi(service: Service, rules: Rules) -> bytes:  # noqa: ARG001
-    from handler.web.openapi import document  # noqa: PLC0415 - it is asked for once, by a developer
+    from handler.web.openapi import document  # noqa: PLC0415 - rarely requested, so not at the start
 
     return document(rules.image_kinds, locked=bool(rules.api_keys))
 
@@ -83,17 +83,19 @@ def _openapi(service: Service, rules: Rules) -> bytes:  # noqa: ARG001
 ROOT = "/"
 PAGES = {
     ROOT: Page("a short index", schemas.Index, _index),
-    "/health": Page("200 while the process runs; asks nobody", schemas.Health, _health),
-    "/ready": Page("200 when the model is available, else 503 with the reason", schemas.Ready, _ready, BACKEND),
-    "/model": Page("the model contract in force", schemas.ModelAnswer, _model, BACKEND, locked=True),
-    "/openapi.json": Page("all of this, for programs", dict[str, Any], _openapi),
+    "/health": Page("200 while the process runs; calls no other server", schemas.Health, _health),
+    "/ready": Page(
+        "200 when the model is available, else 503 with the reason", schemas.Ready, _ready, BACKEND_PROBLEMS
+    ),
+    "/model": Page("the model contract in force", schemas.ModelAnswer, _model, BACKEND_PROBLEMS, locked=True),
+    "/openapi.json": Page("this interface as OpenAPI", dict[str, Any], _openapi),
 }
 POST = "the instances in an image: the body, the part 'image' of a form, or base64 in JSON"
 INDEX = {f"POST {ROOT}": POST, **{f"GET {path}": page.summary for path, page in PAGES.items()}}
 
 
 def methods(path: str) -> str:
-    """Return the methods that a path offers, as the header Allow wants them; every path but a page takes images."""
+    """Return the methods of a path as in the header Allow. Any path that is not a page accepts images by POST."""
     if path == ROOT:
         return "GET, HEAD, OPTIONS, POST"
     return "GET, HEAD, OPTIONS" if path in PAGES else "OPTIONS, POST"

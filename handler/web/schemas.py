@@ -1,8 +1,7 @@
-"""The JSON that leaves the function beside instances, declared once: the types encode answers and describe them.
+"""The JSON types of all answers but instances. They both encode the answers and describe them in /openapi.json.
 
-Those of instances stand with their format, in :mod:`handler.web.formats`.
-
-Coordinates are pixels of the image as sent, after its EXIF orientation: x to the right, y down.
+The types of instances are in :mod:`handler.web.formats`, one file per format. Coordinates are pixels of the image as
+sent, after its EXIF orientation: x to the right, y down.
 """
 
 from typing import Annotated
@@ -26,14 +25,14 @@ class ImageSize(Value, frozen=True):
 
 
 class Model(Value, frozen=True):
-    """Which model answered."""
+    """The model that answered."""
 
     name: str
     version: int
 
 
 class Problem(Value, frozen=True):
-    """``application/problem+json``, RFC 9457: what was expected and what came."""
+    """``application/problem+json``, RFC 9457: what was expected, then what came."""
 
     title: str
     status: int
@@ -43,7 +42,7 @@ class Problem(Value, frozen=True):
 
 
 class Index(Value, frozen=True):
-    """What this service is and what it offers."""
+    """The name of the service and its endpoints."""
 
     service: str
     endpoints: dict[str, str]
@@ -56,14 +55,14 @@ class Health(Value, frozen=True):
 
 
 class Ready(Value, frozen=True):
-    """The model can be asked."""
+    """The model is available."""
 
     model: Model
     status: str = "ready"
 
 
 class ModelAnswer(Value, frozen=True):
-    """The contract in force and the version that stated it."""
+    """The model contract in use, and the version that it belongs to."""
 
     model: Model
     contract: ModelContract

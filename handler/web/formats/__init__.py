@@ -1,7 +1,7 @@
-"""The answer formats, one file each, found by the name that the option ``format`` has.
+"""The answer formats: one module each, named like the value of the option ``format``.
 
-To add one, write a file with what :class:`AnswerFormat` lists, and add its name to :data:`handler.options.Format`.
-Boxes turn here from y1, x1, y2, x2 into x, y, width, height.
+To add one, write a module with the members of :class:`AnswerFormat`, and add its name to
+:data:`handler.options.Format`. Here boxes change from y1, x1, y2, x2 to x, y, width, height.
 """
 
 import importlib
@@ -12,23 +12,23 @@ from handler.options import MaskEncoding, Options
 from handler.pipeline import Instance, Result
 from handler.web.schemas import ImageSize
 
-SCORE_DIGITS = 6  # float32 holds no more
+SCORE_DIGITS = 6  # float32 has no more
 
 
 class AnswerFormat(Protocol):
-    """What a file of this package has. ``ANSWER`` is the type of its JSON, for /openapi.json."""
+    """The members of a format's module. ``ANSWER``: the type of its JSON, for /openapi.json."""
 
     ANSWER: Any
 
     def encoder(self, mask: MaskEncoding) -> Encoder:
-        """Return how each mask is encoded for the option ``mask``."""
+        """Return the encoder for the option ``mask``."""
 
     def answer(self, result: Result, options: Options, model: str) -> Any:
         """Return the answer, a value of type ``ANSWER``."""
 
 
 def find(name: str) -> AnswerFormat:
-    """Return the format of a name that the option ``format`` allows."""
+    """Return the format for a value of the option ``format``."""
     return cast(AnswerFormat, importlib.import_module(f"{__name__}.{name}"))
 
 
@@ -49,6 +49,6 @@ def score(instance: Instance) -> float:
     return round(instance.score, SCORE_DIGITS)
 
 
-def name(instance: Instance) -> str:
-    """Return the label, or the class id if the model names none: most formats have no null."""
+def label_or_id(instance: Instance) -> str:
+    """Return the label, or the class id if the model has no labels: most formats allow no null."""
     return str(instance.class_id) if instance.label is None else instance.label

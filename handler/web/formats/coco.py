@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, flat, has_holes, outline
+from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, flatten, has_holes, outline
 from handler.masks.schemas import Ring, Side, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Result
@@ -14,7 +14,7 @@ from handler.web.schemas import Pixels, Score
 
 
 class CocoRle(Value, frozen=True):
-    """A mask as pycocotools takes it."""
+    """A mask as pycocotools reads it."""
 
     size: tuple[Side, Side]
     counts: str
@@ -34,7 +34,7 @@ ANSWER = list[CocoResult]
 
 
 def encoder(mask: MaskEncoding) -> Encoder:
-    """Return RLE, or polygons if they are asked for."""
+    """Return the encoder: RLE, or polygons for the option value polygon."""
     encoders: dict[MaskEncoding, Encoder] = {"none": encode_none, "polygon": _polygons_or_rle}
     return encoders.get(mask, _rle)
 
@@ -44,18 +44,20 @@ def _rle(masks: Masks) -> list[CocoRle]:
 
 
 def _polygons_or_rle(masks: Masks) -> Sequence[list[list[float]] | CocoRle]:
-    """Return polygons, RLE for a mask with holes: COCO's polygons have none."""
+    """Return polygons, but RLE for a mask with holes: COCO's polygons cannot have holes."""
     outlines = [outline(mask) for mask in masks]
     return [
-        rle if has_holes(rings) else [flat(ring) for ring in rings]
+        rle if has_holes(rings) else [flatten(ring) for ring in rings]
         for rings, rle in zip(outlines, _rle(masks), strict=True)
     ]
 
 
-def answer(result: Result, options: Options, model: str) -> list[CocoResult]:  # noqa: ARG001 - the format names none
-    """Return an entry for each instance, but for one whose outline is empty: pycocotools fails on it."""
+def answer(result: Result, options: Options, model: str) -> list[CocoResult]:  # noqa: ARG001 - the format has no model
+    """Return an entry per instance, but none if its outline is empty: pycocotools fails on that."""
     return [
-        CocoResult(options.image_id, one.class_id, xywh(one), score(one), UNSET if one.mask is None else one.mask)
-        for one in result.instances
-        if one.mask != []
+        CocoResult(
+            options.image_id, found.class_id, xywh(found), score(found), UNSET if found.mask is None else found.mask
+        )
+        for found in result.instances
+        if found.mask != []
     ]

@@ -1,4 +1,4 @@
-"""``format=cvat``: the list that CVAT's detector functions return."""
+"""``format=cvat``: the list that a detector function of CVAT returns."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,11 +7,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from handler.masks.encodings import Encoder, InstanceMask, Masks, encode_none, largest, outline
+from handler.masks.encodings import Encoder, InstanceMask, Masks, encode_none, largest_ring, outline
 from handler.masks.schemas import Ring, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Instance, Result
-from handler.web.formats import name, score
+from handler.web.formats import label_or_id, score
 
 
 class CvatShape(Value, frozen=True, tag_field="type"):
@@ -22,7 +22,7 @@ class CvatShape(Value, frozen=True, tag_field="type"):
 
 
 class CvatMask(CvatShape, frozen=True, tag="mask"):
-    """``mask``: 0 and 1 for the pixels of the box, row-major, then its xtl, ytl, xbr, ybr, which are inclusive."""
+    """``mask``: the pixels of the box, 0 or 1, row-major, then its xtl, ytl, xbr, ybr, which are inclusive."""
 
     points: Ring
     mask: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "integer"}})]
@@ -44,31 +44,31 @@ ANSWER = list[CvatMask | CvatPolygon | CvatRectangle]
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
-    """The outline of the largest part, x, y, x, y, ...; ``pixels`` as JSON if asked for."""
+class _Drawing:
+    """The outline of the largest part as x, y, x, y, ...; ``pixels``: the mask as JSON, or empty."""
 
     points: list[float]
     pixels: bytes = b""
 
 
 def encoder(mask: MaskEncoding) -> Encoder:
-    """Return pixels and outline, or the outline alone for polygons."""
+    """Return the encoder: pixels and outline, or only the outline for the option value polygon."""
     encoders: dict[MaskEncoding, Encoder] = {"none": encode_none, "polygon": _outlines}
     return encoders.get(mask, _pixels)
 
 
-def _outlines(masks: Masks) -> list[_Drawn]:
-    return [_Drawn(largest(outline(mask))) for mask in masks]
+def _outlines(masks: Masks) -> list[_Drawing]:
+    return [_Drawing(largest_ring(outline(mask))) for mask in masks]
 
 
-def _pixels(masks: Masks) -> list[_Drawn]:
-    return [_Drawn(largest(outline(mask)), _pixels_json(mask)) for mask in masks]
+def _pixels(masks: Masks) -> list[_Drawing]:
+    return [_Drawing(largest_ring(outline(mask)), _mask_json(mask)) for mask in masks]
 
 
-def _pixels_json(mask: InstanceMask) -> bytes:
-    """Return the crop and its inclusive corners as a JSON list ``[0,1,...,x1,y1,x2,y2]``, row-major.
+def _mask_json(mask: InstanceMask) -> bytes:
+    """Return the crop, row-major, and its inclusive corners as a JSON list ``[0,1,...,x1,y1,x2,y2]``.
 
-    As bytes: a Python number for each pixel would take eight times the memory.
+    The list is built as bytes. Python numbers would take eight times the memory.
     """
     y1, x1, y2, x2 = mask.clipped
     digits = np.full(2 * mask.bits.size, ord(","), np.uint8)
@@ -76,13 +76,13 @@ def _pixels_json(mask: InstanceMask) -> bytes:
     return b"[" + digits.tobytes() + f"{x1},{y1},{x2 - 1},{y2 - 1}]".encode()
 
 
-def answer(result: Result, options: Options, model: str) -> list[CvatShape]:  # noqa: ARG001 - the format names none
-    """Return an entry for each instance, but for one whose outline is empty: CVAT fails on it."""
-    return [_shape(one) for one in result.instances if one.mask is None or one.mask.points]
+def answer(result: Result, options: Options, model: str) -> list[CvatShape]:  # noqa: ARG001 - the format has no model
+    """Return an entry per instance, but none if its outline is empty: CVAT fails on that."""
+    return [_shape(instance) for instance in result.instances if instance.mask is None or instance.mask.points]
 
 
 def _shape(instance: Instance) -> CvatShape:
-    confidence, label = str(score(instance)), name(instance)
+    confidence, label = str(score(instance)), label_or_id(instance)
     if instance.mask is None:
         y1, x1, y2, x2 = instance.box
         return CvatRectangle(confidence, label, [float(side) for side in (x1, y1, x2, y2)])

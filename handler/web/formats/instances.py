@@ -1,4 +1,4 @@
-"""``format=instances``: this project's own answer, with every mask encoding."""
+"""``format=instances``: the default answer, with every mask encoding."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from handler.web.schemas import ImageSize, Model, Pixels, Score
 
 
 class Instance(Value, frozen=True):
-    """One object; ``area`` is the pixel count of its mask, ``label`` null where the model names none."""
+    """One object. ``area``: pixels in its mask. ``label``: null if the model has no label for the class."""
 
     class_id: Annotated[int, Meta(ge=1)]
     label: str | None
@@ -24,7 +24,7 @@ class Instance(Value, frozen=True):
 
 
 class Instances(Value, frozen=True):
-    """The answer ``format=instances``, by falling score."""
+    """The answer for ``format=instances``: the instances by falling score."""
 
     image: ImageSize
     model: Model
@@ -35,17 +35,17 @@ ANSWER = Instances
 
 
 def encoder(mask: MaskEncoding) -> Encoder:
-    """Return the encoder that the option names."""
+    """Return the encoder for the option ``mask``."""
     return ENCODERS[mask]
 
 
-def answer(result: Result, options: Options, model: str) -> Instances:  # noqa: ARG001 - the options of other formats
-    """Return the answer."""
+def answer(result: Result, options: Options, model: str) -> Instances:  # noqa: ARG001 - other formats use the options
+    """Return all instances with their masks."""
     return Instances(
         image=size_of(result),
         model=Model(model, result.version),
         instances=[
-            Instance(one.class_id, one.label, score(one), one.area, Box(*xywh(one)), one.mask)
-            for one in result.instances
+            Instance(found.class_id, found.label, score(found), found.area, Box(*xywh(found)), found.mask)
+            for found in result.instances
         ],
     )

@@ -6,11 +6,11 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, largest, outline
+from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, largest_ring, outline
 from handler.masks.schemas import RleMask, Side, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Instance, Result
-from handler.web.formats import name, score, size_of, xywh
+from handler.web.formats import label_or_id, score, size_of, xywh
 from handler.web.formats.coco import CocoRle
 from handler.web.schemas import ImageSize, Score
 
@@ -23,7 +23,7 @@ class Point(Value, frozen=True):
 
 
 class RoboflowPrediction(Value, frozen=True):
-    """One object; ``x``, ``y`` are the centre of its box. ``points``: the outline of the largest part."""
+    """One object. ``x``, ``y``: the centre of its box. ``points``: the outline of the largest part."""
 
     x: float
     y: float
@@ -38,7 +38,7 @@ class RoboflowPrediction(Value, frozen=True):
 
 
 class Roboflow(Value, frozen=True):
-    """The answer ``format=roboflow``; ``time`` in seconds."""
+    """The answer for ``format=roboflow``; ``time`` is in seconds."""
 
     inference_id: str
     time: float
@@ -50,23 +50,23 @@ ANSWER = Roboflow
 
 
 def encoder(mask: MaskEncoding) -> Encoder:
-    """Return RLE, or the outline of the largest part if polygons are asked for."""
+    """Return the encoder: RLE, or the outline of the largest part for the option value polygon."""
     encoders: dict[MaskEncoding, Encoder] = {"none": encode_none, "polygon": _outlines}
     return encoders.get(mask, encode_rle)
 
 
 def _outlines(masks: Masks) -> list[list[Point]]:
-    flat = [iter(largest(outline(mask))) for mask in masks]
-    return [[Point(x, y) for x, y in zip(points, points, strict=True)] for points in flat]
+    rings = [iter(largest_ring(outline(mask))) for mask in masks]
+    return [[Point(x, y) for x, y in zip(ring, ring, strict=True)] for ring in rings]
 
 
-def answer(result: Result, options: Options, model: str) -> Roboflow:  # noqa: ARG001 - the format names none
-    """Return the answer, without an instance whose outline is empty: supervision fails on it."""
+def answer(result: Result, options: Options, model: str) -> Roboflow:  # noqa: ARG001 - the format has no model
+    """Return a prediction per instance, but none if its outline is empty: supervision fails on that."""
     return Roboflow(
         inference_id=str(uuid.uuid4()),
         time=sum(result.durations_s.values()),
         image=size_of(result),
-        predictions=[_prediction(one) for one in result.instances if one.mask != []],
+        predictions=[_prediction(instance) for instance in result.instances if instance.mask != []],
     )
 
 
@@ -79,7 +79,7 @@ def _prediction(instance: Instance) -> RoboflowPrediction:
         width=width,
         height=height,
         confidence=score(instance),
-        class_=name(instance),
+        class_=label_or_id(instance),
         class_id=instance.class_id,
         detection_id=str(uuid.uuid4()),
         points=mask if isinstance(mask, list) else UNSET,

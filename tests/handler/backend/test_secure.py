@@ -244,7 +244,7 @@ def test_no_token_is_sent_where_none_is_asked_for(start, guarded, ours):
         ("other audience", "UNAUTHENTICATED"),
         ("expired", "has expired"),
         ("no account", "404"),
-        ("garbage", "what came is no token"),
+        ("garbage", "the response is no token"),
         ("unavailable", "none came within the deadline"),
     ],
 )

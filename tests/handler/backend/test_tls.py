@@ -91,18 +91,18 @@ def test_a_token_never_goes_in_plaintext():
         Channel("localhost:1", "shapes", None, "https://model.example")
 
 
-def test_a_changed_file_changes_the_stamp(authority, tmp_path):
+def test_a_changed_file_changes_the_fingerprint(authority, tmp_path):
     mounted = tmp_path / "mounted"
     mounted.symlink_to(authority.file)
     tls = Tls(str(mounted))
-    before = tls.stamp()
-    assert tls.stamp() == before
+    before = tls.fingerprint()
+    assert tls.fingerprint() == before
     other = tmp_path / "other"
     other.symlink_to(Authority(tmp_path / "renewed").file)
     other.replace(mounted)  # as Kubernetes renews what it mounts
-    assert tls.stamp() != before
-    before = tls.stamp()
+    assert tls.fingerprint() != before
+    before = tls.fingerprint()
     mounted.resolve().chmod(0o600)  # what could not be read may be readable now
-    assert tls.stamp() != before
+    assert tls.fingerprint() != before
     mounted.unlink()
-    assert tls.stamp() == ((0, 0, 0),)
+    assert tls.fingerprint() == ((0, 0, 0),)

@@ -54,6 +54,12 @@ def test_every_code_both_ways():
         assert np.array_equal(answer.outputs["y"], codes)
 
 
+def test_the_example_of_the_module():
+    entry = "12 15 0a 01 78 12 10 08 06 12 08 12 02 08 01 12 02 08 02 22 02 07 08"
+    request = encode_request(ModelSpec("shapes"), "sig", {"x": np.array([[7, 8]], np.int8)})
+    assert request.endswith(bytes.fromhex(entry))
+
+
 @given(ARRAYS)
 def test_requests_are_what_protobuf_and_numpy_read(array):
     request = protos.PredictRequest.FromString(encode_request(ModelSpec("shapes"), "sig", {"x": array}, ("a", "b")))

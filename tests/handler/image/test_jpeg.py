@@ -56,7 +56,7 @@ def some(cases, every):
 
 @pytest.mark.parametrize(("name", "times", "quality"), some(itertools.product(PHOTOS, (1, 2, 4), (60, 80, 95)), 10))
 def test_the_model_sees_the_same_within_the_threshold(name, times, quality):
-    assert difference(encode(enlarged(name, LARGE, times), quality))[1] <= jpeg.FAITHFUL
+    assert difference(encode(enlarged(name, LARGE, times), quality))[1] <= jpeg.MAX_ERROR
 
 
 SOFT = [(LARGE, 5, 2), ((1536, 1152), 5, 2), ((4032, 3024), 12, 4), ((1000, 750), 5, 1)]
@@ -68,7 +68,7 @@ SOFT = [(LARGE, 5, 2), ((1536, 1152), 5, 2), ((4032, 3024), 12, 4), ((1000, 750)
 def test_soft_photographs_are_decoded_smaller(name, size, times, factor):
     chosen, apart = difference(encode(enlarged(name, size, times)))
     assert chosen == factor
-    assert apart <= jpeg.FAITHFUL
+    assert apart <= jpeg.MAX_ERROR
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])
@@ -83,7 +83,7 @@ def test_detail_that_the_bytes_do_not_tell_is_seen_in_the_smaller_picture():
     part = np.asarray(enlarged("camera", LARGE, 12)).copy()
     part[:400] = np.random.default_rng(0).normal(128, 25, (400, LARGE[0], 3)).clip(0, 255)
     data = encode(Image.fromarray(part), 60)
-    plan = jpeg.plan(Image.open(io.BytesIO(data)), needed((LARGE[1], LARGE[0])), data)
+    plan = jpeg.plan_scaled_decode(Image.open(io.BytesIO(data)), needed((LARGE[1], LARGE[0])), data)
     assert plan is not None
     assert difference(data) == (1, 0)
 
@@ -97,6 +97,11 @@ def test_sizes_that_do_not_divide_and_every_turn(size, orientation):
     factor, apart = difference(encode(enlarged("astronaut", size, 5), exif=exif))
     assert factor == 2
     assert apart < 0.7  # a pixel's shift would make 2
+
+
+def test_the_example_of_the_module():
+    photo = decode_image(encode(enlarged("chelsea", (4032, 3024), 12)), Limits(), lambda _: (768, 1024))
+    assert (photo.factor, photo.image.size) == (2, (2016, 1512))
 
 
 def test_other_modes_and_kinds():

@@ -42,5 +42,9 @@ def test_rle_of_big_images(fill):
     check([np.full((3000, 2000), fill), corner])
 
 
+def test_the_example_of_the_module():
+    assert encode(spans([np.array([[0, 1, 0], [0, 1, 1]], np.bool_)])) == ["221O"]
+
+
 def test_no_masks_have_no_text():
     assert encode(Spans(np.zeros(0, np.int64), np.zeros(1, np.int64), (30, 40))) == []

@@ -44,6 +44,12 @@ def test_the_work_does_not_grow_with_the_height_of_the_box():
     assert spans.edges.tolist() == [0, 12_000_000]
 
 
+def test_the_example_of_the_module():
+    box = np.array([[0, 0, 8, 1]])
+    rows = np.array([[[0.1], [0.6], [0.9], [0.0]]], np.float32)
+    assert find_spans(rows, box, box, (8, 1), 0.5).edges.tolist() == [3, 6]
+
+
 @pytest.mark.parametrize("rows", [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0)])
 def test_a_crossing_there_and_back_between_two_pixels_leaves_no_trace(rows):
     box = np.array([[0, 0, 1, 1]])  # its only pixel's centre is the middle row's
