@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
@@ -14,6 +14,7 @@ corners = hnp.arrays(np.float32, (5, 2), elements=st.floats(0, 150, width=32))
 sides = hnp.arrays(np.float32, (5, 2), elements=st.floats(2, 100, width=32))
 
 
+@settings(deadline=None)
 @given(corners, sides)
 def test_frames_are_inverses(corner, side):
     boxes = np.concatenate([corner, corner + side], 1)
@@ -21,6 +22,7 @@ def test_frames_are_inverses(corner, side):
     np.testing.assert_allclose(bx.to_pixels(bx.to_normalised(boxes, size), size), boxes, atol=1e-3)
 
 
+@settings(deadline=None)
 @given(corners, sides, corners, sides)
 def test_decode_undoes_encode(corner, side, anchor_corner, anchor_side):
     boxes = np.concatenate([corner, corner + side], 1)
@@ -28,6 +30,7 @@ def test_decode_undoes_encode(corner, side, anchor_corner, anchor_side):
     np.testing.assert_allclose(bx.decode(anchors, bx.encode(anchors, boxes)), boxes, atol=2e-2)
 
 
+@settings(deadline=None)
 @given(corners, sides, corners, sides)
 def test_overlap_equals_pycocotools(corner, side, other_corner, other_side):
     first, second = (
