@@ -158,14 +158,14 @@ class ModelClient:
 
     def _next_attempt(self, error: BackendError, failed: Served, attempt: int, end_s: float) -> Served | None:
         """Return the contract and version for the next attempt, None if there is no other than ``failed``."""
-        if isinstance(error, VersionChanged):
-            return self._use_version(error.version, end_s)
-        if isinstance(error, NotServed) or (isinstance(error, RequestRefused) and attempt == 0):
-            return self._read_contract(self.model, end_s)
         try:
-            return self._find_other_contract(failed, end_s)
-        except NotServed:  # it was unloaded after the attempt
-            return self._read_contract(self.model, end_s)
+            if isinstance(error, VersionChanged):
+                return self._use_version(error.version, end_s)
+            if not (isinstance(error, NotServed) or (isinstance(error, RequestRefused) and attempt == 0)):
+                return self._find_other_contract(failed, end_s)
+        except NotServed:
+            pass  # that version was unloaded after the attempt
+        return self._read_contract(self.model, end_s)
 
     def _find_other_contract(self, failed: Served, end_s: float) -> Served | None:
         """Look for a replica with another build of the same version; None if all have the contract ``failed``.
@@ -226,15 +226,22 @@ class ModelClient:
 
     def _read_replica_contract(self, model: ModelSpec, end_s: float) -> Served:
         """Return the contract of the replica that answers GetModelMetadata: stated, or else derived."""
-        metadata = self._metadata(model, end_s)
-        version, signatures = int(metadata.model_spec.version.value), read_signatures(metadata)
-        if CONTRACT_SIGNATURE not in signatures:
-            return Served(derive_contract(signatures, self._settings), version)
-        for _ in range(MAX_READS):
-            if stated := self._read_stated_contract(self._pinned(version), end_s):
-                return stated
-            _pause()  # that replica has another build of this version
-        raise ContractViolation(f"version {version} must state the contract that its metadata lists, got none")
+        while True:
+            metadata = self._metadata(model, end_s)
+            version, signatures = int(metadata.model_spec.version.value), read_signatures(metadata)
+            if CONTRACT_SIGNATURE not in signatures:
+                return Served(derive_contract(signatures, self._settings), version)
+            try:
+                for _ in range(MAX_READS):
+                    if stated := self._read_stated_contract(self._pinned(version), end_s):
+                        return stated
+                    _pause()  # that replica has another build of this version
+            except NotServed:
+                if model.version is not None:
+                    raise
+            # The replica that answered was replaced since: ask again.
+            if time.monotonic() >= end_s:
+                raise ContractViolation(f"version {version} must state the contract that its metadata lists, got none")
 
     def _metadata(self, model: ModelSpec, end_s: float) -> Any:
         request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])

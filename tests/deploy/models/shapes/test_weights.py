@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from deploy.models.shapes import bundled, coins, dataset, evaluate, network
-from tests.support import counts
 
 
 @pytest.fixture(scope="module")
 def held_out():
-    return dataset.draw(dataset.HELD_OUT_SEED, counts.pick(40, 200))
+    return dataset.draw(dataset.HELD_OUT_SEED, 200)
 
 
-@pytest.mark.counted
+@pytest.mark.campaign
 def test_held_out_scenes(held_out):
     model = evaluate.Model(bundled.WEIGHTS, evaluate.EVERY_SCORE)
     figures = evaluate.average_precision(map(model.segment, held_out.images), held_out)
