@@ -55,8 +55,8 @@ def source_options(folder, source):
     builder = ["--builder", bundled.BUILDER, "--weights"]
     labels = ["--labels", str(folder / "labels.txt")]
     return {
-        "builder": [*builder, str(bundled.WEIGHTS)],
-        "builder, Keras 2": [*builder, str(folder / "keras_2.h5")],
+        "builder": [*builder, str(bundled.WEIGHTS), *labels],
+        "builder, Keras 2": [*builder, str(folder / "keras_2.h5"), *labels],
         "TensorFlow 2": ["--saved-model", str(newest(folder / "float32")), *labels],
         "TensorFlow 1": ["--saved-model", str(folder / "tensorflow_1"), *labels],
     }[source] + OWN
