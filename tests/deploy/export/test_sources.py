@@ -295,9 +295,12 @@ def test_the_warm_up_is_a_request_the_model_answers(exported):
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
     (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     request = log.predict_log.request
-    assert (request.model_spec.name, request.model_spec.signature_name) == ("shapes", "serving_default")
+    loaded = tf.saved_model.load(str(version))
+    text = loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
+    signature = ModelContract.from_json(text).signature  # the one that the function calls
+    assert (request.model_spec.name, request.model_spec.signature_name) == ("int8", signature)
     image = tf.make_ndarray(request.inputs["input_image"])
     assert (image.shape, image.dtype) == ((1, 1024, 1024, 3), np.int8)
     assert len(np.unique(image)) > 100
-    outputs = tf.saved_model.load(str(version)).signatures["serving_default"](input_image=tf.constant(image))
+    outputs = loaded.signatures[signature](input_image=tf.constant(image))
     assert set(outputs) == {"mrcnn_detection", "mrcnn_mask"}
