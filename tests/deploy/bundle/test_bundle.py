@@ -25,7 +25,7 @@ NEED_TENSORFLOW = (
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
 COPIED = (
-    *("pyproject.toml", "README.md", "handler/clients.md"),
+    *("pyproject.toml", "handler/clients.md"),
     *(f"tests/{name}" for name in ("__init__.py", "conftest.py", "support", "handler", "http")),
     "tests/deploy/model_server/golden",
 )
