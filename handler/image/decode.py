@@ -137,12 +137,14 @@ def _decode_without_end(data: bytes, limits: Limits) -> Photo | None:
     photo, checksums = None, set()
     with suppress(*DECODE_ERRORS):
         for ended in jpeg.with_ends(data):
-            photo = None  # frees the memory of the first picture
+            photo = None  # frees the memory of the picture before
             with _open(ended, limits) as image:
                 image.load()
                 checksums.add(jpeg.checksum(image))  # before colours are converted, which could hide a difference
                 photo = _decode(image, None)
-        return photo if len(checksums) == 1 else None
+            if len(checksums) > 1:
+                return None
+        return photo
     return None
 
 

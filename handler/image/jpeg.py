@@ -4,8 +4,8 @@
 libjpeg, given an end marker, also fills missing pixels with grey, without an error that Pillow would report. So:
 
 1. Check that the scans cover every coefficient at full precision, and that the last scan has all its restart markers.
-2. Append bytes of one pattern and an end marker, and decode. Do the same with another pattern.
-3. If both pictures are equal, no pixel needed the appended bytes. Else the file is truncated.
+2. Append bytes of one pattern and an end marker, and decode. Do the same with other patterns.
+3. If all pictures are equal, no pixel needed the appended bytes. Else the file is truncated.
 
 *Strategy* of scaled decoding. The pipeline resizes a photo to the model's frame by sampling it without anti-aliasing.
 libjpeg can decode at 1/2 or 1/4 of the size, which saves much of the time and most of the memory. But the reduced
@@ -38,7 +38,7 @@ RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 MARK, SCAN, END, RESTART_INTERVAL = 0xFF, 0xDA, 0xD9, 0xDD
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two with arithmetic coding
 BLOCK = 8  # pixels a side, of 64 coefficients
-FILLS = (b"\x2a", b"\x92")  # appended patterns: they differ in their first bit, and are no markers
+FILLS = (b"\x00", b"\xd5", b"\x2a")  # appended patterns: no markers, and with different first bits
 FILL_BYTES = 1 << 10  # many blocks, so that the pictures differ by more than a rounding
 STRIP = 256  # rows that a checksum copies at once
 MAX_SCANS = 100  # each scan costs a pass over the whole image; encoders write about ten
