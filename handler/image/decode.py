@@ -22,7 +22,7 @@ from handler.image import heic, jpeg, png, tiff
 from handler.image.kinds import Kind, recognise
 from handler.types import Size
 
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, struct.error, zlib.error)
 Image.MAX_IMAGE_PIXELS = None  # Limits.max_pixels is checked instead, before decoding
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF and the like, which clients send
 MAX_READS = 100_000  # of one file; a PNG takes four per chunk, so 20 MiB in chunks of 1 KiB pass

@@ -17,7 +17,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, CHANNELS, SAMPLE_FORMAT = 256, 257, 2
 FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 READABLE_BITS = {1, 2, 4, 8, 16}
 READABLE = "1 to 4 channels of unsigned integers of 1, 2, 4, 8 or 16 bits"
-HEADER_BYTES = 16  # of a BigTIFF; a TIFF has 8
+BIG = 43  # the version of a BigTIFF; a TIFF has 42
 
 
 def check_samples(tags: Mapping[int, Any]) -> None:
@@ -29,7 +29,7 @@ def check_samples(tags: Mapping[int, Any]) -> None:
 def explain_unreadable(data: bytes) -> str:
     """Return why Pillow cannot open a TIFF, in words for an error."""
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:HEADER_BYTES])
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if BIG in data[2:4] else 8])
         file = io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
