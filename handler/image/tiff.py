@@ -33,8 +33,8 @@ def explain_unreadable(data: bytes) -> str:
         file = io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
-        if tags[WIDTH] and tags[HEIGHT]:
-            packed = f"compression {tags.get(COMPRESSION, 1)}, colours {tags.get(COLOURS, 'missing')}"
+        if all(tag in tags for tag in (WIDTH, HEIGHT, COLOURS)):
+            packed = f"compression {tags.get(COMPRESSION, 1)}, colours {tags[COLOURS]}"
             return f"it must have {READABLE}, got {_describe(tags)}, {packed}"
     except (SyntaxError, OSError, ValueError, LookupError, TypeError, struct.error):
         pass
