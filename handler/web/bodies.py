@@ -81,6 +81,9 @@ def read_request(request: flask.Request, body: bytes) -> tuple[bytes, Options]:
         return image, parse_options(query, typed)
     if request.mimetype == "multipart/form-data":
         image, fields = _read_multipart(request, body)
+        other = describe_text(image)
+        if other:
+            raise UnsupportedMedia(f"the part 'image' must be an image, got {other}")
         return image, parse_options([*query, *fields])
     other = describe_text(body)
     if other:
