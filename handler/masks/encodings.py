@@ -129,13 +129,13 @@ def border(mask: InstanceMask) -> npt.NDArray[np.int64] | None:
     return polygons.border(_levels(mask), mask.clipped)
 
 
-def _levels(mask: InstanceMask) -> npt.NDArray[np.float32]:
+def _levels(mask: InstanceMask) -> npt.NDArray[Any]:
     """Return probability - threshold at the centres of cells over ``mask.clipped``; it is not negative inside."""
     top, left, bottom, right = mask.clipped
     rows = _sampling_matrix(mask.probabilities.shape[0], (mask.box[0], mask.box[2]), (top, bottom))
     columns = _sampling_matrix(mask.probabilities.shape[1], (mask.box[1], mask.box[3]), (left, right))
-    sampled: npt.NDArray[np.float32] = rows @ mask.probabilities @ columns.T
-    return sampled - (mask.threshold - TIE)
+    levels: npt.NDArray[Any] = rows @ mask.probabilities @ columns.T - (mask.threshold - TIE)
+    return levels
 
 
 def _sampling_matrix(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt.NDArray[np.float32]:

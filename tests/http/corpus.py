@@ -47,12 +47,11 @@ def lenient() -> list[Sample]:
 
 def _endless():
     image = _picture()
-    for name, options in {
-        "baseline": {},
-        "progressive": {"progressive": True},
-        "restarts": {"restart_marker_rows": 1},
+    for name, data in {
+        "baseline": _jpeg(image),
+        "progressive": _jpeg(image, progressive=True),
+        "restarts": _jpeg(image, restart_marker_rows=1),
     }.items():
-        data = _jpeg(image, **options)
         yield _sample(f"JPEG {name} without its end", data[:-2])
         yield _sample(f"JPEG {name} with half its end", data[:-1])
 
