@@ -49,7 +49,12 @@ class Service:
 def rules(config: Config) -> routes.Rules:
     """Return the settings that apply to every request."""
     return routes.Rules(
-        config.api_keys, config.origins, config.max_body_bytes, config.image_kinds, config.google_cloud_project
+        config.api_keys,
+        config.origins,
+        config.max_body_bytes,
+        config.image_kinds,
+        config.google_cloud_project,
+        config.cors_headers,
     )
 
 

@@ -10,11 +10,14 @@ from msgspec import Meta
 
 from handler.backend.tls import Tls
 from handler.errors import ConfigError, ContractViolation
-from handler.image.decode import Kind, Limits
+from handler.image.decode import Limits
+from handler.image.kinds import Kind
 from handler.model.contract import MATTERPORT_MEAN, AnchorInput, MatterportSettings, Resize
 
 ADDRESS = r"^([^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+)$"
-ORIGIN = re.compile(r"https?://[^/\s?#,*@]+|null")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#,*@]+|null")  # apps have schemes of their own, such as capacitor
+HEADER = re.compile(r"[\w!#$%&'+.^`|~-]+", re.ASCII)
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 SECRET = re.compile(r"[\x21-\x7e]+")
 ANCHORS = AnchorInput()
 
@@ -64,7 +67,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     image_kinds: Kinds = Limits().kinds
     cors_origins: Annotated[
         tuple[str, ...],
-        Meta(description="origins such as https://example.com, comma-separated, without a path, or * alone"),
+        Meta(
+            description="origins such as https://example.com or capacitor://localhost, comma-separated, "
+            "without a path, or * alone"
+        ),
+    ] = ()
+    cors_headers: Annotated[
+        tuple[str, ...], Meta(description="names of request headers such as X-Tenant, comma-separated")
     ] = ()
     api_keys: tuple[str, ...] = ()
     google_cloud_project: str = ""
@@ -89,6 +98,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def __post_init__(self) -> None:
         if not (self.cors_origins == ("*",) or all(map(ORIGIN.fullmatch, map(_normalise_origin, self.cors_origins)))):
             raise _config_error(type(self), "cors_origins", ", ".join(self.cors_origins))
+        if not all(map(HEADER.fullmatch, self.cors_headers)):
+            raise _config_error(type(self), "cors_headers", ", ".join(self.cors_headers))
+        Limits(self.max_pixels, self.image_kinds)  # raises ConfigError if a kind needs a package that is missing
         for place, key in enumerate(self.api_keys, start=1):
             if not SECRET.fullmatch(key):  # the log gets this error, so it does not quote the key
                 got = f"{len(key)} characters, not all of them allowed" if key else "an empty one"
@@ -176,5 +188,8 @@ def _config_error(config: type[Config], name: str, text: str) -> ConfigError:
 
 def _normalise_origin(text: str) -> str:
     """Return an origin as browsers send it: in lower case, without its scheme's default port."""
-    origin = text.lower()
-    return origin.removesuffix(":443") if origin.startswith("https:") else origin.removesuffix(":80")
+    scheme, separator, host = text.partition("://")
+    scheme = scheme.lower()
+    if scheme not in DEFAULT_PORTS:
+        return f"{scheme}{separator}{host}"
+    return f"{scheme}{separator}{host.lower().removesuffix(DEFAULT_PORTS[scheme])}"

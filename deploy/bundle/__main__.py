@@ -24,12 +24,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.bundle", description=__doc__)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder to write (%(default)s)")
     parser.add_argument("--id-tokens", action="store_true", help="with google-auth, which TF_SERVING_AUDIENCE needs")
+    parser.add_argument("--heic", action="store_true", help="with pillow-heif, which IMAGE_KINDS=heic needs")
     options = parser.parse_args(arguments)
     output: Path = options.output
     if output.exists() and not (output / MARK).is_file():
         print(f"bundle: {output} must be new or an earlier bundle, it holds something else", file=sys.stderr)
         return 1
-    packages = pins.slim(options.id_tokens)
+    packages = pins.slim(options.id_tokens, options.heic)
     write(output, packages)
     files = [path for path in output.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 DIRECT = ROOT / "requirements.txt"
 MESSAGES_ONLY = "tensorflow-serving-api"  # named for its messages alone, which the bundle carries itself
 ID_TOKENS = "google-auth[requests]"  # 25 MB that only a function with TF_SERVING_AUDIENCE needs
+HEIC = "pillow-heif"  # 26 MB that only a function with IMAGE_KINDS=heic needs
 
 
 def direct() -> list[str]:
@@ -39,14 +40,14 @@ def _applies(need: Requirement, extras: set[str]) -> bool:
     return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (extras or {""}))
 
 
-def slim(id_tokens: bool = False) -> list[str]:
+def slim(id_tokens: bool = False, heic: bool = False) -> list[str]:
     """Return what the bundle needs, as ``name==version``: all but MESSAGES_ONLY, then what they need.
 
-    ``id_tokens`` adds the package that fetches ID tokens.
+    ``id_tokens`` adds the package that fetches ID tokens, ``heic`` the one that reads HEIC.
     """
     kept = [line for line in direct() if canonicalize_name(Requirement(line).name) != MESSAGES_ONLY]
-    if id_tokens:
-        kept.append(f"{ID_TOKENS}=={importlib.metadata.version(Requirement(ID_TOKENS).name)}")
+    wanted = ((ID_TOKENS, id_tokens), (HEIC, heic))
+    kept += [f"{name}=={importlib.metadata.version(Requirement(name).name)}" for name, is_wanted in wanted if is_wanted]
     names = {canonicalize_name(Requirement(line).name) for line in kept}
     needed = [f"{name}=={version}" for name, version in closure(kept).items() if name not in names]
     return kept + needed

@@ -109,7 +109,7 @@ keys() {
 }
 
 deploy() {
-    local flags given tokens='' builder=roles/run.builder network=''
+    local flags given extras='' builder=roles/run.builder network=''
     [[ -z $API_KEYS_SECRET || -n $API_KEYS_FILE ]] || must_exist --api-keys-secret secrets "$API_KEYS_SECRET"
     settings
     if [[ -n $LEGACY ]]; then builder=roles/cloudbuild.builds.builder; elif [[ $NETWORK != none ]]; then network=$NETWORK; fi
@@ -122,8 +122,9 @@ deploy() {
     [[ -z $API_KEYS_SECRET ]] || keys
     # Cloud Run hides an internal service from callers outside such a subnet.
     [[ -z $network ]] || run gcloud compute networks subnets update "$SUBNET" --enable-private-ip-google-access
-    [[ $SETTINGS != *TF_SERVING_AUDIENCE=* ]] || tokens=ARGS=--id-tokens
-    [[ -n $SOURCE ]] || run make --no-print-directory -C "$ROOT" bundle ${tokens:+"$tokens"}
+    [[ $SETTINGS != *TF_SERVING_AUDIENCE=* ]] || extras=--id-tokens
+    [[ ! $SETTINGS =~ IMAGE_KINDS=[^@]*heic ]] || extras="${extras:+$extras }--heic"
+    [[ -n $SOURCE ]] || run make --no-print-directory -C "$ROOT" bundle ${extras:+"ARGS=$extras"}
 
     flags=(--source="${SOURCE:-$ROOT/build/function}" --set-env-vars="$SETTINGS")
     flags+=(--build-service-account="projects/$PROJECT/serviceAccounts/$BUILD_ACCOUNT@$ACCOUNTS")

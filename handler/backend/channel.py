@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 
+from handler.backend.proxy import describe_proxy
 from handler.backend.tls import Fingerprint, Tls
 from handler.backend.tokens import Metadata, Tokens
 from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavailable, NotServed, RequestRefused
@@ -106,6 +107,11 @@ class Channel:
         details: str = error.details() or ""
         for _, token in metadata or ():
             details = details.replace(token.removeprefix("Bearer "), "...")
+        proxy = describe_proxy(self._address, os.environ)
+        if proxy and error.code() == grpc.StatusCode.UNAVAILABLE:
+            details = (
+                f"{details}; gRPC connects through the proxy of {proxy}: no_proxy can name the model server's host"
+            )
         if CLOSED not in details:
             return details
         if self._tls is None:

@@ -10,18 +10,19 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
-from handler.image import jpeg
+from handler.image import heic, jpeg, png, tiff
+from handler.image.kinds import Kind, recognise
 from handler.types import Size
 
-Kind = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]  # the kinds of Pillow that IMAGE_KINDS may name
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, struct.error, zlib.error)
 Image.MAX_IMAGE_PIXELS = None  # Limits.max_pixels is checked instead, before decoding
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF and the like, which clients send
 MAX_READS = 100_000  # of one file; a PNG takes four per chunk, so 20 MiB in chunks of 1 KiB pass
@@ -37,15 +38,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
-HEIC = "a HEIC photo, the format of iPhones: send it as JPEG"
-NAMES_BY_MAGIC = {
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), HEIC),
-    **{b"avif": "an AVIF", b"avis": "an AVIF", b"GIF8": "a GIF", b"BM": "a BMP", b"%PDF": "a PDF"},
-    **{b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"\x1f\x8b": "a gzip", b"PK\3\4": "a ZIP", b"<": "markup such as SVG"},
-    b"\xff\xd8": "a JPEG that cannot be read",
-    b"\x89PNG": "a PNG that cannot be read",
-    b"RIFF": "a WebP that cannot be read",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +71,22 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The images that are accepted: at most ``max_pixels`` (width x height), of the given ``kinds``."""
+    """The images that are accepted: at most ``max_pixels`` (width x height), of the given ``kinds``.
 
-    max_pixels: int = 50_000_000
+    Raises ConfigError if a kind needs a package that is not installed.
+    """
+
+    max_pixels: int = 66_000_000  # phones take photos of 65 megapixels
     kinds: tuple[Kind, ...] = ("jpeg", "png", "webp")
+
+    def __post_init__(self) -> None:
+        if "heic" in self.kinds:
+            heic.register()
+
+    @property
+    def formats(self) -> list[str]:
+        """The names by which Pillow knows the kinds."""
+        return [heic.FORMAT if kind == "heic" else kind.upper() for kind in self.kinds]
 
 
 class _LimitedReads(io.BytesIO):
@@ -104,30 +108,56 @@ def decode_image(data: bytes, limits: Limits, needed: Callable[[Size], Size] | N
     reduced size. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels, BadRequest
     if the image is broken, truncated or built to keep a decoder busy.
     """
-    kinds = ", ".join(limits.kinds)
     if not data:
-        raise BadRequest(f"the request must carry an image ({kinds}), got no bytes")
+        raise BadRequest(f"the request must carry an image ({', '.join(limits.kinds)}), got no bytes")
     try:
-        with _open(data, limits) as image:
-            scaled = _plan_scaled_decode(image, data, needed)
-            photo = _decode(image, scaled)
-        if scaled is not None and not scaled.is_close_enough(photo.image):
-            with _open(data, limits) as image:
-                photo = _decode(image, None)
+        return _decode_scaled(png.keep_needed_chunks(data) if data.startswith(png.START) else data, limits, needed)
     except UnidentifiedImageError as error:
-        raise UnsupportedMedia(f"the image must be {kinds}, got {_describe_content(data)}") from error
+        raise UnsupportedMedia(_explain_unreadable(data, limits)) from error
     except DECODE_ERRORS as error:
-        raise BadRequest(f"the image must be whole, got {len(data)} bytes that are broken or truncated") from error
+        photo = _decode_without_end(data, limits) if data.startswith(jpeg.START) else None
+        if photo is None:
+            raise BadRequest(f"the image must be whole, got {len(data)} bytes that are broken or truncated") from error
+        return photo
+
+
+def _decode_scaled(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None) -> Photo:
+    """Return the decoded image, at a reduced size if that is close enough."""
+    with _open(data, limits) as image:
+        scaled = _plan_scaled_decode(image, data, needed)
+        photo = _decode(image, scaled)
+    if scaled is not None and not scaled.is_close_enough(photo.image):
+        with _open(data, limits) as image:
+            photo = _decode(image, None)
     return photo
+
+
+def _decode_without_end(data: bytes, limits: Limits) -> Photo | None:
+    """Return a JPEG that lacks its end marker alone, None if it lacks pixels, too."""
+    photo, checksums = None, set()
+    with suppress(*DECODE_ERRORS):
+        for ended in jpeg.with_ends(data):
+            photo = None  # frees the memory of the picture before
+            with _open(ended, limits) as image:
+                image.load()
+                checksums.add(jpeg.checksum(image))  # before colours are converted, which could hide a difference
+                photo = _decode(image, None)
+            if len(checksums) > 1:
+                return None
+        return photo
+    return None
 
 
 def _open(data: bytes, limits: Limits) -> Image.Image:
     """Return the image, not yet decoded. Raises BadRequest or TooLarge if decoding would cost too much."""
-    image = Image.open(_LimitedReads(data), formats=[kind.upper() for kind in limits.kinds])
+    image = Image.open(_LimitedReads(data), formats=limits.formats)
+    image.info.pop("xmp", None)  # Pillow would take an orientation from it; browsers and OpenCV do not
     if image.width * image.height > limits.max_pixels:
         raise TooLarge(f"the image must have at most {limits.max_pixels} pixels, got {image.width} x {image.height}")
     if data.startswith(jpeg.START):
         jpeg.check_scans(data, (image.height, image.width), limits.max_pixels)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.check_samples(image.tag_v2)
     return image
 
 
@@ -150,20 +180,26 @@ def _decode(image: Image.Image, scaled: jpeg.ScaledDecode | None) -> Photo:
     return Photo(_to_rgb(image), size_hw, turn, scaled.factor if scaled and reduced else 1)
 
 
-def _describe_content(data: bytes) -> str:
-    """Return what the bytes seem to be, in words for an error."""
-    if data[4:8] == b"ftyp":
-        return NAMES_BY_MAGIC.get(data[8:12], "a film, or a photo in a film format")
-    for start, name in NAMES_BY_MAGIC.items():
-        if data.startswith(start):
-            return name
-    return f"{len(data)} bytes that are none of them"
+def _explain_unreadable(data: bytes, limits: Limits) -> str:
+    """Return what is wrong with bytes that Pillow cannot open, in words for an error."""
+    content = recognise(data)
+    expected = f"the image must be {', '.join(limits.kinds)}, got"
+    if content is None:
+        return f"{expected} {len(data)} bytes that are none of them"
+    if content.kind not in limits.kinds:
+        return f"{expected} {content.name}"
+    why = tiff.explain_unreadable(data) if content.kind == "tiff" else "it is broken or truncated"
+    return f"{expected} {content.name.partition(',')[0]} that cannot be read: {why}"
 
 
 def _orientation(image: Image.Image) -> Any:
     """Return the EXIF orientation, 1 if there is none or EXIF is broken: the pixels can still be used."""
     try:
-        return image.getexif().get(ORIENTATION, 1)
+        if "exif" not in image.info:
+            return image.getexif().get(ORIENTATION, 1)
+        exif = Image.Exif()  # that of a JPEG may already have its orientation from XMP
+        exif.load(image.info["exif"])
+        return exif.get(ORIENTATION, 1)
     except DECODE_ERRORS:
         return 1
 

@@ -1,4 +1,11 @@
-"""JPEG only: a limit on the number of scans, and decoding at a reduced size.
+"""JPEG only: a limit on the number of scans, a missing end marker, and decoding at a reduced size.
+
+*Strategy* for a missing end marker. Cameras and transfers lose the last two bytes, and every pixel is still there. But
+libjpeg, given an end marker, also fills missing pixels with grey, without an error that Pillow would report. So:
+
+1. Check that the scans cover every coefficient at full precision, and that the last scan has all its restart markers.
+2. Append bytes of one pattern and an end marker, and decode. Do the same with other patterns.
+3. If all pictures are equal, no pixel needed the appended bytes. Else the file is truncated.
 
 *Strategy* of scaled decoding. The pipeline resizes a photo to the model's frame by sampling it without anti-aliasing.
 libjpeg can decode at 1/2 or 1/4 of the size, which saves much of the time and most of the memory. But the reduced
@@ -13,6 +20,8 @@ so the factor is 2: the decoder returns 1512 x 2016, with a quarter of the pixel
 """
 
 import re
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +34,13 @@ from handler.types import Size
 
 START = b"\xff\xd8"  # the first bytes of every JPEG
 MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # starts a segment with a length, or ends the image
-MARK, SCAN, END = 0xFF, 0xDA, 0xD9
+RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+MARK, SCAN, END, RESTART_INTERVAL = 0xFF, 0xDA, 0xD9, 0xDD
+FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two with arithmetic coding
+BLOCK = 8  # pixels a side, of 64 coefficients
+FILLS = (b"\x00", b"\xd5", b"\x2a")  # appended patterns: no markers, and with different first bits
+FILL_BYTES = 1 << 10  # many blocks, so that the pictures differ by more than a rounding
+STRIP = 256  # rows that a checksum copies at once
 MAX_SCANS = 100  # each scan costs a pass over the whole image; encoders write about ten
 MAX_SCANNED_IMAGES = 20  # all scans together may cover so many images of the largest size allowed
 MAX_PARTS = 100_000  # markers in a file
@@ -56,14 +71,85 @@ def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
 
 def _has_more_scans(data: bytes, max_scans: int) -> bool:
     """Return True if a JPEG has more than ``max_scans`` scans or MAX_PARTS markers in front of its end marker."""
-    at = scans = parts = 0
-    while (found := MARKER.search(data, at)) and found[1][0] != END:
-        scans += found[1][0] == SCAN
-        parts += 1
+    scans = 0
+    for parts, (marker, _, _) in enumerate(_segments(data)):
+        scans += marker == SCAN
         if scans > max_scans or parts > MAX_PARTS:
             return True
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return False
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment's content, the end marker as the last one.
+
+    The coded pixels of a scan lie between the end of its segment and the next marker.
+    """
+    at = len(START)
+    while found := MARKER.search(data, at):
+        marker, start = found[1][0], found.end()
+        at = start + int.from_bytes(data[start : start + 2])
+        yield marker, start + 2, at
+        if marker == END:
+            return
+
+
+def with_ends(data: bytes) -> list[bytes]:
+    """Return a JPEG without an end marker with each of the FILLS and an end marker behind it.
+
+    Return [] if it has an end marker, or if its markers show that pixels are missing.
+    """
+    if not _has_all_but_the_end(data):
+        return []
+    body = data.rstrip(b"\0")  # what a file system puts in place of lost bytes; they would pass for coded pixels
+    if body.endswith(b"\xff"):  # with a zero, it stands for 255 in the coded pixels; alone, it is half an end marker
+        body = body + b"\0" if len(body) < len(data) else body.rstrip(b"\xff")
+    return [body + fill * FILL_BYTES + bytes([MARK, END]) for fill in FILLS]
+
+
+def _has_all_but_the_end(data: bytes) -> bool:
+    """Return True if the scans cover the image, the last one has its restart markers, and no end marker follows."""
+    frame, interval, coded, restarts = b"", 0, 0, 0
+    missing: set[tuple[int, int]] = {(-1, 0)}  # component and coefficient
+    for marker, start, end in _segments(data):
+        content = data[start:end]
+        if marker == END:
+            return False
+        if marker in FRAMES:
+            frame = content
+            missing = {(component, place) for component in frame[6::3] for place in range(BLOCK * BLOCK)}
+        elif marker == RESTART_INTERVAL:
+            interval = int.from_bytes(content[:2])
+        elif marker == SCAN:
+            components = content[1 : 1 + 2 * content[0] : 2]
+            if not set(components) <= set(frame[6::3]):
+                return False
+            first, last, precision = content[1 + 2 * content[0] :][:3]
+            if precision & 0x0F == 0:
+                missing -= {(component, place) for component in components for place in range(first, last + 1)}
+            coded, restarts = end, -(-_units(frame, components) // interval) - 1 if interval else 0
+    return not missing and len(RESTART.findall(data, coded)) >= restarts
+
+
+def _units(frame: bytes, components: bytes) -> int:
+    """Return the number of units that a scan codes: blocks of its only component, or groups of blocks of several."""
+    height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
+    sampling = {component: divmod(factors, 16) for component, factors in zip(frame[6::3], frame[7::3], strict=True)}
+    across = max(factor for factor, _ in sampling.values())
+    down = max(factor for _, factor in sampling.values())
+    if len(components) > 1:
+        return -(-width // (BLOCK * across)) * -(-height // (BLOCK * down))
+    own_across, own_down = sampling[components[0]]
+    columns, rows = -(-width * own_across // across), -(-height * own_down // down)
+    return -(-columns // BLOCK) * -(-rows // BLOCK)
+
+
+def checksum(image: Image.Image) -> int:
+    """Return a checksum over the pixels of an image."""
+    total = 0
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        total = zlib.crc32(strip.tobytes(), total)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +197,7 @@ def plan_scaled_decode(image: Any, needed_hw: Size, data: bytes) -> ScaledDecode
 
 def _scan_bytes(data: bytes) -> int:
     """Return the size of the first image's scans: phones put a thumbnail in front, and more images or films behind."""
-    at = len(START)
-    while (found := MARKER.search(data, at)) and found[1][0] not in (SCAN, END):
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    at = next((end for marker, _, end in _segments(data) if marker in (SCAN, END)), len(START))
     end = data.find(bytes([MARK, END]), at)
     return (end if end >= 0 else len(data)) - at
 

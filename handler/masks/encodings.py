@@ -119,10 +119,23 @@ def outline(mask: InstanceMask) -> Rings:
     """Return the outline as rings [n, 2] of x, y, image pixels; see :func:`handler.masks.polygons.trace`."""
     from handler.masks.polygons import trace  # noqa: PLC0415 - contourpy would slow each start, and few requests need it
 
+    return trace(_levels(mask), mask.clipped)
+
+
+def border(mask: InstanceMask) -> npt.NDArray[np.int64] | None:
+    """Return the ring through the outermost pixels of the largest part; see :func:`handler.masks.polygons.border`."""
+    from handler.masks import polygons  # noqa: PLC0415 - as above
+
+    return polygons.border(_levels(mask), mask.clipped)
+
+
+def _levels(mask: InstanceMask) -> npt.NDArray[Any]:
+    """Return probability - threshold at the centres of cells over ``mask.clipped``; it is not negative inside."""
     top, left, bottom, right = mask.clipped
     rows = _sampling_matrix(mask.probabilities.shape[0], (mask.box[0], mask.box[2]), (top, bottom))
     columns = _sampling_matrix(mask.probabilities.shape[1], (mask.box[1], mask.box[3]), (left, right))
-    return trace(rows @ mask.probabilities @ columns.T - (mask.threshold - TIE), mask.clipped)
+    levels: npt.NDArray[Any] = rows @ mask.probabilities @ columns.T - (mask.threshold - TIE)
+    return levels
 
 
 def _sampling_matrix(samples: int, span: tuple[int, int], part: tuple[int, int]) -> npt.NDArray[np.float32]:

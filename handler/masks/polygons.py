@@ -1,7 +1,10 @@
 """A field of levels -> outlines: marching squares by contourpy, then remove the points that change nothing.
 
-The outline follows the zero crossings of the bilinear field, so a pixel's centre is inside if its level is not
-negative. Where the crop cuts the object, the outline follows the edge of the crop.
+The outline of ``trace`` follows the zero crossings of the bilinear field, so a pixel's centre is inside if its level is
+not negative. Where the crop cuts the object, the outline follows the edge of the crop.
+
+The outline of ``border`` goes through the centres of the outermost pixels instead, as OpenCV's ``findContours`` draws
+it and ``fillPoly`` fills it: the pixel that covers i to i + 1 has the coordinate i.
 """
 
 import itertools
@@ -17,6 +20,8 @@ Points = npt.NDArray[np.float64]
 TOLERANCE_PX = 0.05  # a point this close to the line between its neighbours is removed
 MIN_AREA_PX2 = 0.01  # a smaller ring comes from rounding
 BARELY_INSIDE = 1e-6  # replaces a level of zero, which counts as inside
+TOUCHING = 0.4  # between 0 outside and 1 inside: pixels that touch at a corner belong together, as in findContours
+MIN_POINTS = 3  # of a polygon; a border of one or two pixels repeats its points
 
 
 def trace(levels: npt.NDArray[Any], box: Box) -> list[Points]:
@@ -37,6 +42,33 @@ def trace(levels: npt.NDArray[Any], box: Box) -> list[Points]:
         if area(ring) >= MIN_AREA_PX2:
             rings += [ring, *(hole for hole in holes if -area(hole) >= MIN_AREA_PX2)]
     return rings
+
+
+def border(levels: npt.NDArray[Any], box: Box) -> npt.NDArray[np.int64] | None:
+    """Return the ring int64 [n, 2] of x, y through the outermost pixels of the largest part, None if there is no part.
+
+    ``levels``, ``box``: as for :func:`trace`. Holes are not part of the ring. It has at least MIN_POINTS points.
+    """
+    inside = np.pad(levels >= 0, 1)
+    contours = contour_generator(z=inside.astype(np.float64), fill_type=FillType.OuterOffset)
+    parts, offsets = cast(tuple[list[Points], list[Any]], contours.filled(TOUCHING, np.inf))
+    if not parts:
+        return None
+    outer = max((points[: ends[1] - 1] for points, ends in zip(parts, offsets, strict=True)), key=area)
+    cells = _inner_cells(outer, inside)
+    steps = np.diff(cells, axis=0, append=cells[:1])
+    cells, steps = cells[steps.any(axis=1)], steps[steps.any(axis=1)]
+    corners = cells[(steps != np.roll(steps, 1, axis=0)).any(axis=1)] if len(cells) else _inner_cells(outer[:1], inside)
+    y1, x1, y2, x2 = box
+    step = np.array([(x2 - x1) / levels.shape[1], (y2 - y1) / levels.shape[0]])
+    ring = np.rint((corners - 0.5) * step + (x1, y1) - 0.5).astype(np.int64)  # index 1 is the first cell
+    return np.resize(ring, (max(MIN_POINTS, len(ring)), 2))
+
+
+def _inner_cells(outline: Points, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return x, y [n, 2] of the cell that is inside, for points between two neighbours of which one is inside."""
+    low, high = np.floor(outline).astype(np.int64), np.ceil(outline).astype(np.int64)
+    return np.where(inside[low[:, 1], low[:, 0], None], low, high)
 
 
 def _close_at_border(levels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -43,7 +43,7 @@ def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Resp
         )
     response.headers["X-Request-Id"] = request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
-    cors.add_headers(request, response, rules.cors_origins, methods(request.path))
+    cors.add_headers(request, response, rules.cors_origins, methods(request.path), rules.cors_headers)
     gzip.compress(request, response)
     sent = 0 if request.method == "HEAD" else response.content_length or 0
     log_fields |= {"status": response.status_code, "bytes_down": sent}

@@ -2,17 +2,20 @@
 
 import binascii
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import flask
-from werkzeug.exceptions import HTTPException
-from werkzeug.formparser import MultiPartParser
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia, quoted
 from handler.options import Options, parse_options
+from handler.web.contents import JSON_BODY, boundary_of, declared, describe_image, describe_text
 
 IMAGE = "image"
 CHUNK_BYTES = 1 << 16
@@ -23,6 +26,9 @@ BASE64 = "base64 (A-Z, a-z, 0-9, + and /, padded with =) or a data: URL with bas
 BASE64_QUOTED = 32  # characters in an error; not more, as the image is private
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 WHITESPACE = str.maketrans("", "", " \t\r\n")  # mail encoders, such as Android's default, break lines
+LOST_PLUS = re.compile(r"\S +\S")  # no encoder puts a space there, but a form or a URL makes one of each +
+URL_SAFE = str.maketrans("-_", "+/")
+NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 Pairs = list[tuple[str, Any]]
 
 
@@ -66,22 +72,58 @@ def read_request(request: flask.Request, body: bytes) -> tuple[bytes, Options]:
     if coding.lower() != "identity":
         raise UnsupportedMedia(f"the body must be sent without Content-Encoding, got {quoted(coding)}")
     query = list(request.args.items(multi=True))
+    sent = declared(request.content_type)
     if request.mimetype == "application/json":
+        other = describe_image(body) or describe_text(body)
+        if other not in (None, JSON_BODY):
+            raise UnsupportedMedia(f"the body {sent} must be JSON, got {other}")
         image, typed = _read_json(body)
         return image, parse_options(query, typed)
     if request.mimetype == "multipart/form-data":
         image, fields = _read_multipart(request, body)
+        other = describe_text(image)
+        if other:
+            raise UnsupportedMedia(f"the part 'image' must be an image, got {other}")
         return image, parse_options([*query, *fields])
+    other = describe_text(body)
+    if other:
+        raise UnsupportedMedia(f"the body {sent} must be an image, got {other}")
     return body, parse_options(query)
 
 
+@dataclass(slots=True)
+class _Part:
+    """A part of a form. ``is_file``: True if it has a filename."""
+
+    name: str
+    is_file: bool
+    pieces: list[bytes] = field(default_factory=list)
+
+    @property
+    def is_image(self) -> bool:
+        """True if the part holds the image. Some clients, such as Flutter's, send it without a filename."""
+        return self.is_file or self.name == IMAGE
+
+    @property
+    def content(self) -> bytes:
+        """The content of the part."""
+        return b"".join(self.pieces)
+
+
 def _read_multipart(request: flask.Request, body: bytes) -> tuple[bytes, list[tuple[str, str]]]:
-    boundary = request.mimetype_params.get("boundary", "")
+    boundary, used = request.mimetype_params.get("boundary", ""), boundary_of(body)
+    if used is None and (other := describe_image(body) or describe_text(body)):
+        raise UnsupportedMedia(f"the body {declared(request.content_type)} must be a form, got {other}")
     if not (boundary and boundary.isascii()):
-        raise BadRequest("multipart/form-data must name its boundary in Content-Type, got none")
-    parser = MultiPartParser(_open_part, max_form_memory_size=FORM_MAX_TEXT_BYTES, max_form_parts=FORM_MAX_PARTS)
+        needed = f"; it must be 'multipart/form-data; boundary={used}'" if used else ""
+        raise BadRequest(f"multipart/form-data must name its boundary in Content-Type, got none{needed}")
+    if used not in (None, boundary):
+        raise BadRequest(
+            f"the form must have the boundary of its Content-Type, {quoted(boundary)}, got {quoted(used)}: "
+            f"its Content-Type must be 'multipart/form-data; boundary={used}'"
+        )
     try:
-        form, files = parser.parse(io.BytesIO(body), boundary.encode(), len(body))
+        parts = _parse_form(body, boundary.encode())
     except HTTPException as error:
         raise TooLarge(
             f"a form must have at most {FORM_MAX_PARTS} parts, and {FORM_MAX_TEXT_BYTES} bytes of text and headers, "
@@ -89,24 +131,36 @@ def _read_multipart(request: flask.Request, body: bytes) -> tuple[bytes, list[tu
         ) from error
     except ValueError as error:
         raise BadRequest("the multipart body must be complete and well-formed, got one that is not") from error
-    fields = list(form.items(multi=True))
-    parts = list(files.items(multi=True))
-    if [name for name, _ in parts] != [IMAGE]:
-        got = ", ".join(quoted(name) for name, _ in parts[:5]) or "no file part"
-        plain = " but a plain field 'image': give it a filename" if IMAGE in form else ""
-        raise BadRequest(f"a multipart body must have one file part 'image', got {got}{plain}")
-    return parts[0][1].read(), fields
+    images = [part for part in parts if part.is_image]
+    if [part.name for part in images] != [IMAGE]:
+        got = ", ".join(quoted(part.name) for part in images[:5]) or "no file part"
+        raise BadRequest(f"a multipart body must have one file part 'image', got {got}")
+    return images[0].content, [
+        (part.name, part.content.decode("utf-8", "replace")) for part in parts if not part.is_image
+    ]
 
 
-def _open_part(
-    total_content_length: int | None,
-    content_type: str | None,
-    filename: str | None,
-    content_length: int | None = None,
-) -> io.BytesIO:
-    """Return the buffer for a part of a form. Werkzeug would use a file on disk above 500 kB."""
-    del total_content_length, content_type, filename, content_length
-    return io.BytesIO()
+def _parse_form(body: bytes, boundary: bytes) -> list[_Part]:
+    """Return the parts of a form. Raises ValueError if it is broken, HTTPException if it is over a limit.
+
+    The decoder takes the body in chunks and never holds more than FORM_MAX_TEXT_BYTES: the content of a part leaves it
+    piece by piece, but headers have to fit.
+    """
+    decoder = MultipartDecoder(boundary, FORM_MAX_TEXT_BYTES, max_parts=FORM_MAX_PARTS)
+    parts: list[_Part] = []
+    text_bytes = 0
+    chunks = (body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES))
+    for chunk in itertools.chain(chunks, [None]):
+        decoder.receive_data(chunk)
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            if isinstance(event, Field | File):
+                parts.append(_Part(event.name, isinstance(event, File)))
+            elif isinstance(event, Data):
+                parts[-1].pieces.append(event.data)
+                text_bytes += 0 if parts[-1].is_image else len(event.data)
+                if text_bytes > FORM_MAX_TEXT_BYTES:
+                    raise RequestEntityTooLarge
+    return parts
 
 
 def _read_json(body: bytes) -> tuple[bytes, Pairs]:
@@ -136,13 +190,28 @@ def _reject_constant(constant: str) -> None:
 
 
 def _decode_base64(text: Any) -> bytes:
-    """Return the bytes of base64 text, which may have line breaks or be a data: URL. Raises BadRequest."""
+    """Return the bytes of base64 text. Raises BadRequest.
+
+    The text may be a data: URL, have line breaks, be of the URL-safe alphabet, and lack its padding.
+    """
     if not isinstance(text, str):
         raise BadRequest(f"image must be {BASE64}, got {quoted(_as_dict(text))}")
-    text = text.lstrip()
-    start = DATA_URL.match(text)
+    start = DATA_URL.match(text.lstrip())
+    text = text.strip()
+    digits = text[start.end() if start else 0 :].strip()
+    if LOST_PLUS.search(digits):
+        lost = f"with spaces inside ({digits.count(' ')}): a form or a URL makes one of each +, so send + as %2B"
+        raise _base64_error(text, lost)
+    digits = digits.translate(WHITESPACE).translate(URL_SAFE).rstrip("=")
+    wrong = NOT_BASE64.search(digits)
+    if wrong:
+        raise _base64_error(text, f"with {wrong[0]!r} as character {wrong.start()} of the base64")
     try:
-        return binascii.a2b_base64(text[start.end() if start else 0 :].translate(WHITESPACE), strict_mode=True)
+        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)
     except ValueError as error:
-        rest = " ..." if len(text) > BASE64_QUOTED else ""
-        raise BadRequest(f"image must be {BASE64}, got {text[:BASE64_QUOTED]!r}{rest}") from error
+        raise _base64_error(text, f"with {len(digits)} characters, which is one too many or too few") from error
+
+
+def _base64_error(text: str, what: str) -> BadRequest:
+    rest = " ..." if len(text) > BASE64_QUOTED else ""
+    return BadRequest(f"image must be {BASE64}, got {text[:BASE64_QUOTED]!r}{rest} {what}")

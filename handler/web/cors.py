@@ -5,15 +5,23 @@ import flask
 from handler.web.auth import KEY_HEADER
 
 ANY_ORIGIN = "*"
-REQUEST_HEADERS = f"Content-Type, {KEY_HEADER}, X-Request-Id"
+TRACING = ("traceparent", "tracestate", "baggage", "sentry-trace")  # that OpenTelemetry and Sentry add to each request
+REQUEST_HEADERS = ("Content-Type", KEY_HEADER, "X-Request-Id", "Authorization", *TRACING)
 RESPONSE_HEADERS = "X-Request-Id, Server-Timing, Retry-After"
 PREFLIGHT_S = 7200  # browsers cache a preflight for at most two hours
 
 
-def add_headers(request: flask.Request, response: flask.Response, origins: tuple[str, ...], methods: str) -> None:
+def add_headers(
+    request: flask.Request,
+    response: flask.Response,
+    origins: tuple[str, ...],
+    methods: str,
+    extra_headers: tuple[str, ...] = (),
+) -> None:
     """Allow a page of an allowed origin to read the response, or to send the request after its preflight.
 
     ``origins``: exact origins, or ``*`` alone; () allows none. ``methods``: those that the path offers.
+    ``extra_headers``: names of request headers that pages may send besides REQUEST_HEADERS.
     """
     if not origins:
         return
@@ -27,7 +35,7 @@ def add_headers(request: flask.Request, response: flask.Response, origins: tuple
     headers["Access-Control-Allow-Origin"] = headers["Timing-Allow-Origin"] = str(allowed)
     if request.method == "OPTIONS":
         headers["Access-Control-Allow-Methods"] = methods
-        headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+        headers["Access-Control-Allow-Headers"] = ", ".join((*REQUEST_HEADERS, *extra_headers))
         headers["Access-Control-Max-Age"] = str(PREFLIGHT_S)
     else:
         headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS

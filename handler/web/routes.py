@@ -17,7 +17,8 @@ BACKEND_PROBLEMS = (502, 503, 504)  # further statuses of a page that calls the 
 class Rules:
     """The settings that apply to every request.
 
-    ``api_keys``: a request needs one of them, () for none. ``cors_origins``: see :mod:`handler.web.cors`.
+    ``api_keys``: a request needs one of them, () for none. ``cors_origins``, ``cors_headers``: see
+    :mod:`handler.web.cors`.
     ``image_kinds``: for /openapi.json. ``project``: the Google Cloud project of the logs, "" for none.
     """
 
@@ -26,6 +27,7 @@ class Rules:
     max_body_bytes: int = 20 << 20
     image_kinds: tuple[str, ...] = ("jpeg", "png", "webp")
     project: str = ""
+    cors_headers: tuple[str, ...] = ()
 
 
 class Service(Protocol):

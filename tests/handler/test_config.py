@@ -1,14 +1,17 @@
+import sys
+
 import pytest
 
 from handler.backend.tls import Tls
 from handler.config import Config
 from handler.errors import ConfigError
+from handler.image import heic
 
 
 def test_defaults():
     config = Config.from_environ({})
     assert (config.tf_serving_address, config.model_name, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
-    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 50_000_000)
+    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 66_000_000)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
     assert config.image_kinds == ("jpeg", "png", "webp")
     assert (config.cors_origins, config.api_keys, config.google_cloud_project) == ((), (), "")
@@ -25,6 +28,7 @@ def test_everything_can_be_set():
             "MAX_PIXELS": "50e6",
             "IMAGE_KINDS": "png, avif",
             "CORS_ORIGINS": "https://a.example, http://localhost:3000",
+            "CORS_HEADERS": "X-Tenant, If-None-Match",
             "API_KEYS": "one, two",
             "GOOGLE_CLOUD_PROJECT": "a-project",
             "IMAGE_RESIZE_MODE": "pad64",
@@ -42,6 +46,7 @@ def test_everything_can_be_set():
     assert config.max_pixels == 50_000_000
     assert config.image_kinds == ("png", "avif")
     assert config.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert config.cors_headers == ("X-Tenant", "If-None-Match")
     assert (config.api_keys, config.google_cloud_project) == (("one", "two"), "a-project")
     assert config.matterport.mean == (0, -1, 2.5)
     assert config.matterport.anchors.strides == (4, 8)
@@ -62,6 +67,11 @@ def test_everything_can_be_set():
         ("IMAGE_KINDS", " ", "IMAGE_KINDS must be some of"),
         ("CORS_ORIGINS", "example.com", "CORS_ORIGINS must be origins such as https://example.com.*got 'example.com'"),
         ("CORS_ORIGINS", "https://a.example/path", "without a path"),
+        ("CORS_ORIGINS", "capacitor://", "CORS_ORIGINS must be origins"),
+        ("CORS_ORIGINS", "capacitor://localhost/path", "without a path"),
+        ("CORS_ORIGINS", "//localhost", "CORS_ORIGINS must be origins"),
+        ("CORS_HEADERS", "X Tenant", "CORS_HEADERS must be names of request headers such as X-Tenant.*'X Tenant'"),
+        ("CORS_HEADERS", "X-Tenant,", "CORS_HEADERS must be names"),
         ("CORS_ORIGINS", "*, https://a.example", "or \\* alone"),
         ("MODEL_NAME", " ", "MODEL_NAME must be a non-empty text"),
         ("IMAGE_RESIZE_MODE", "none", "one of square, pad64, got 'none'"),
@@ -82,7 +92,20 @@ def test_origins_are_as_browsers_send_them():
     text = "https://Shop.Example:443,http://a.example:80,http://localhost:3000"
     origins = Config.from_environ({"CORS_ORIGINS": text}).origins
     assert origins == ("https://shop.example", "http://a.example", "http://localhost:3000")
+    apps = "Capacitor://localhost, ionic://localhost, tauri://localhost, chrome-extension://abcdefghijklmnop, null"
+    assert Config.from_environ({"CORS_ORIGINS": apps}).origins == (
+        *("capacitor://localhost", "ionic://localhost", "tauri://localhost"),
+        *("chrome-extension://abcdefghijklmnop", "null"),
+    )
+    assert Config.from_environ({"CORS_ORIGINS": "app://Host:80"}).origins == ("app://Host:80",)
     assert Config.from_environ({"CORS_ORIGINS": "*"}).cors_origins == ("*",)
+
+
+def test_heic_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    heic.register.cache_clear()
+    with pytest.raises(ConfigError, match="heic if the package pillow-heif is installed, got none"):
+        Config.from_environ({"IMAGE_KINDS": "jpeg,heic"})
 
 
 def test_tls_is_off_until_it_is_switched_on():

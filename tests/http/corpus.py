@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,46 @@ def samples() -> list[Sample]:
     """Return the corpus, the same on every call."""
     parts = (_small, _jpegs, _cmyk, _turned, _png_modes, _transparent, _by_hand, _webps, _large)
     return [sample for part in parts for sample in part()]
+
+
+def lenient() -> list[Sample]:
+    """Return images that browsers and OpenCV show as they are, but that Pillow alone refuses, turns or finds large."""
+    return [*_endless(), *_odd_chunks(), *_xmp(), _of_a_phone()]
+
+
+def _endless():
+    image = _picture()
+    for name, data in {
+        "baseline": _jpeg(image),
+        "progressive": _jpeg(image, progressive=True),
+        "restarts": _jpeg(image, restart_marker_rows=1),
+    }.items():
+        yield _sample(f"JPEG {name} without its end", data[:-2])
+        yield _sample(f"JPEG {name} with half its end", data[:-1])
+
+
+def _odd_chunks():
+    whole, much = raw.chunks(_encode(_picture(), "PNG")), zlib.compress(bytes(2_000_000))
+    for name, content in {b"tEXt": b"key\0text", b"tIME": bytes(7), b"gAMA": bytes(4), b"prVt": b"private"}.items():
+        damaged = raw.chunk(name, content)[:-1] + b"\0"
+        data = raw.join(whole)
+        yield _sample(f"PNG {name.decode()} with a wrong checksum", data[:33] + damaged + data[33:])
+    for name, head in {b"zTXt": b"key\0\0", b"iTXt": b"key\0\1\0\0\0", b"iCCP": b"key\0\0"}.items():
+        yield _sample(f"PNG {name.decode()} of 2 MB", raw.join([whole[0], (name, head + much), *whole[1:]]))
+
+
+def _xmp():
+    packet = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>"
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("XML:com.adobe.xmp", packet)
+    yield _sample("PNG orientation 6 in XMP", _encode(_picture(), "PNG", pnginfo=notes))
+    for kind in ("JPEG", "WEBP"):
+        yield _sample(f"{kind} orientation 6 in XMP", _encode(_picture(), kind, xmp=packet.encode(), quality=90))
+
+
+def _of_a_phone():
+    hw, dark = (6144, 8160), (640, 960, 3200, 2560)
+    return Sample("JPEG 8160x6144", _jpeg(_picture("L", hw, dark)), hw, dark)
 
 
 def _block(ink, paper, hw=HW, dark=DARK):

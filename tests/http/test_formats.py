@@ -2,16 +2,20 @@
 
 import contextlib
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import supervision
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.ndimage import label
 
+from tests.http import scenes
 from tests.http.client import ok
-from tests.http.scenes import OBJECTS, SIZE_HW, VISIBLE, png
+from tests.http.scenes import CONTRACT, OBJECTS, SIZE_HW, VISIBLE, png
 from tests.support.masks import paint
 from tests.support.readers import coco_decode, cvat_decode, fill, float32_decode, iou, png_decode
 
@@ -169,6 +173,65 @@ def judged_mask(loaded, entry):
     return coco_decode(loaded.annToRLE(annotation))
 
 
+def documented(name):
+    """Return the Python example of handler/README.md under a heading, ready to run."""
+    section = (Path(__file__).parents[2] / "handler/README.md").read_text(encoding="utf-8").split(f"\n#### {name}\n")[1]
+    (code, *_) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return compile(code, name, "exec")
+
+
+def sized(image_id, ids):
+    """Return a COCO data set of the scene with the areas of its masks; ``ids``: category id by class id."""
+    rles = [scenes_mask(place) for place, visible in enumerate(VISIBLE) if visible]
+    found = COCO()
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": ids[class_id],
+            "iscrowd": 0,
+            "area": int(coco_mask.area(rle)),
+            "bbox": coco_mask.toBbox(rle).tolist(),
+            "segmentation": rle,
+        }
+        for number, (rle, (_, class_id, _, _)) in enumerate(zip(rles, OBJECTS, strict=False), start=1)
+    ]
+    found.dataset = {
+        "images": [{"id": image_id, "height": SIZE_HW[0], "width": SIZE_HW[1]}],
+        "categories": [{"id": ids[number], "name": name} for number, name in CONTRACT.labels.items()],
+        "annotations": annotations,
+    }
+    quietly(found.createIndex)
+    return found
+
+
+def scenes_mask(place):
+    """Return the RLE of an object of the scene, painted by the oracle for masks."""
+    box, _, _, grid = OBJECTS[place]
+    return coco_mask.encode(np.asfortranarray((paint(np.rint(127 * grid) / 127, box, SIZE_HW) >= 0.5).astype(np.uint8)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pycocotools predates NumPy 2
+@pytest.mark.parametrize("mask", ["rle", "polygon"])
+@pytest.mark.parametrize("ids", [{1: 1, 2: 2, 3: 3}, {1: 7, 2: 90, 3: 13}], ids=["the model's ids", "ids with gaps"])
+def test_the_documented_way_judges_coco_results_by_size(function, mask, ids):
+    answer, empty = ask(function, format="coco", image_id=42, mask=mask), []
+    labels = ok(function.get("/model"))["contract"]["labels"]
+    names = {"truth": sized(42, ids), "labels": labels}
+    quietly(lambda: exec(documented("COCO evaluation"), names))
+    results = quietly(lambda: names["load"](answer))
+    by_score = {one["score"]: one for one in answer}
+    for found in results.dataset["annotations"]:
+        assert found["area"] == by_score[found["score"]]["area"]
+        assert abs(found["area"] - coco_mask.area(results.annToRLE(found))) <= 0.03 * found["area"]
+    judge = quietly(lambda: COCOeval(names["truth"], results, "segm"))
+    quietly(lambda: (judge.evaluate(), judge.accumulate(), judge.summarize()))
+    assert judge.stats[0] > 0.999
+    sizes = {sum(low <= one["area"] < high for one in answer) for low, high in ((0, 32**2), (32**2, 96**2))}
+    assert sizes == {0, 6} or judge.stats[4] > 0.999  # of the medium ones
+    assert len(quietly(lambda: names["load"](empty)).getAnnIds()) == 0
+
+
 def test_coco_entries_hold_what_the_instances_do(function):
     for one, entry in zip(instances(function), ask(function, format="coco"), strict=True):
         box = one["box"]
@@ -177,6 +240,7 @@ def test_coco_entries_hold_what_the_instances_do(function):
             "category_id": one["class_id"],
             "bbox": [box["x"], box["y"], box["width"], box["height"]],
             "score": one["score"],
+            "area": one["area"],
             "segmentation": {"size": list(SIZE_HW), "counts": one["mask"]["counts"]},
         }
     assert all("segmentation" not in entry for entry in ask(function, format="coco", mask="none"))
@@ -214,6 +278,31 @@ def test_cvat_polygons_and_rectangles(function):
         assert (entry["type"], entry["points"]) == ("rectangle", corners)
 
 
+def small_and_large():
+    """Return blobs of 3 to 120 pixels that a whole outline describes, as objects of the scene."""
+    y, x = np.mgrid[: scenes.GRID, : scenes.GRID] - (scenes.GRID - 1) / 2
+    disk = 1 / (1 + np.exp(np.hypot(y, x) - 11))
+    blade = np.exp(-(((y - x / 2) / 5) ** 2))
+    full = np.full((scenes.GRID, scenes.GRID), 0.9)
+    sides = [3, 4, 5, 7, 9, 12, 16, 24, 40, 120]
+    corners = [(5 + 25 * (place // 2), 10 + 130 * (place % 2)) for place in range(len(sides))]
+    boxes = [(top, left, top + side, left + side) for side, (top, left) in zip(sides, corners, strict=True)]
+    grids = [(disk, blade, full)[place % 3] for place in range(len(sides))]
+    return [(box, 1, 0.9 - place / 100, grid) for place, (box, grid) in enumerate(zip(boxes, grids, strict=True))]
+
+
+@pytest.mark.scripted
+def test_supervision_draws_the_same_pixels_from_points_as_from_rle(function):
+    function.backend.outputs = scenes.outputs(objects=small_and_large())
+    drawn = [
+        supervision.Detections.from_inference(ask(function, format="roboflow", mask=one)) for one in ("polygon", "rle")
+    ]
+    assert len(drawn[0]) == len(drawn[1]) == 10
+    for from_points, from_rle in zip(drawn[0].mask, drawn[1].mask, strict=True):
+        assert iou(from_points, from_rle) >= 0.98
+        assert from_rle.any()
+
+
 @pytest.mark.parametrize("mask", ["rle", "polygon"])
 def test_supervision_reads_the_roboflow_format(function, truth, mask):
     answer = ask(function, format="roboflow", mask=mask, max_instances=6)
@@ -230,14 +319,16 @@ def test_supervision_reads_the_roboflow_format(function, truth, mask):
     for found, expected in zip(read.mask, truth, strict=False):
         if mask == "rle":
             assert np.array_equal(found, expected)
-        else:  # one ring, rounded to whole pixels and drawn with its border
-            assert iou(found, largest(expected)) >= 0.93
+        else:  # one ring through the centres of the outermost pixels
+            assert iou(found, largest(expected)) >= 0.98
+    assert {one["mask_format"] for one in answer["predictions"]} == {mask}
 
 
 def test_roboflow_without_masks(function):
     read = supervision.Detections.from_inference(ask(function, format="roboflow", mask="none"))
     assert len(read) == 7
     assert read.mask is None
+    assert not [one for one in ask(function, format="roboflow", mask="none")["predictions"] if "mask_format" in one]
 
 
 @pytest.mark.parametrize("form", ["coco", "cvat"])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.http.client import ok
-from tests.http.corpus import samples
+from tests.http.corpus import lenient, samples
 from tests.http.scenes import CONTRACT
 
-SAMPLES = samples()
+SAMPLES = [*samples(), *lenient()]
 LONGEST = CONTRACT.resize.max_dim
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.http.client import PNG, ok, problem
-from tests.http.service import MODEL, ORIGIN
+from tests.http.service import MODEL, ORIGIN, running
 
 
 def test_routes(function):
@@ -100,10 +100,35 @@ def test_preflight(function):
     assert "content-type" not in answer.headers
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "POST" in answer.headers["access-control-allow-methods"].split(", ")
-    assert {"Content-Type", "X-API-Key"} <= set(answer.headers["access-control-allow-headers"].split(", "))
+    allowed = {name.lower() for name in answer.headers["access-control-allow-headers"].split(", ")}
+    assert {"content-type", "x-api-key", "x-request-id", "authorization"} <= allowed
+    assert {"traceparent", "tracestate", "baggage", "sentry-trace"} <= allowed
     assert int(answer.headers["access-control-max-age"]) > 0
     other = function.ask("OPTIONS", "/", headers={"Origin": "https://evil.example", **asked})
     assert not [name for name in other.headers if name.startswith("access-control")]
+
+
+APPS = (
+    "capacitor://localhost",
+    "ionic://localhost",
+    "tauri://localhost",
+    "chrome-extension://abcdefghijklmnop",
+    "null",
+)
+
+
+def test_apps_and_further_headers(tmp_path):
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-tenant,traceparent"}
+    with running(tmp_path, CORS_ORIGINS=",".join(APPS), CORS_HEADERS="X-Tenant") as function:
+        for origin in APPS:
+            answer = function.ask("OPTIONS", "/", headers={"Origin": origin, **asked})
+            assert answer.headers["access-control-allow-origin"] == origin
+            names = answer.headers["access-control-allow-headers"].lower().split(", ")
+            assert {"x-tenant", "traceparent"} <= set(names)
+            assert function.post(b"", headers={"Origin": origin}).headers["access-control-allow-origin"] == origin
+        for origin in ("capacitor://elsewhere", "http://localhost", "file://"):
+            other = function.ask("OPTIONS", "/", headers={"Origin": origin, **asked})
+            assert not [name for name in other.headers if name.startswith("access-control")]
 
 
 def test_one_line_of_log_a_request(function):

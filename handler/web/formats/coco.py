@@ -21,12 +21,13 @@ class CocoRle(Value, frozen=True):
 
 
 class CocoResult(Value, frozen=True):
-    """One entry of ``format=coco``; ``bbox`` is x, y, width, height."""
+    """One entry of ``format=coco``; ``bbox`` is x, y, width, height, ``area`` the pixels of the mask."""
 
     image_id: Pixels
     category_id: Annotated[int, Meta(ge=1)]
     bbox: tuple[int, int, int, int]
     score: Score
+    area: Pixels
     segmentation: CocoRle | list[Ring] | UnsetType = UNSET
 
 
@@ -56,7 +57,12 @@ def answer(result: Result, options: Options, model: str) -> list[CocoResult]:  #
     """Return an entry per instance, but none if its outline is empty: pycocotools fails on that."""
     return [
         CocoResult(
-            options.image_id, found.class_id, xywh(found), score(found), UNSET if found.mask is None else found.mask
+            options.image_id,
+            found.class_id,
+            xywh(found),
+            score(found),
+            found.area,
+            UNSET if found.mask is None else found.mask,
         )
         for found in result.instances
         if found.mask != []

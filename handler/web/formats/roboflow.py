@@ -1,12 +1,12 @@
 """``format=roboflow``: what ``supervision.Detections.from_inference`` reads."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, largest_ring, outline
+from handler.masks.encodings import Encoder, Masks, border, encode_none, encode_rle
 from handler.masks.schemas import RleMask, Side, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Instance, Result
@@ -16,14 +16,14 @@ from handler.web.schemas import ImageSize, Score
 
 
 class Point(Value, frozen=True):
-    """A corner of an outline."""
+    """A corner of an outline: the centre of a pixel, which has the pixel's whole coordinates."""
 
-    x: float
-    y: float
+    x: int
+    y: int
 
 
 class RoboflowPrediction(Value, frozen=True):
-    """One object. ``x``, ``y``: the centre of its box. ``points``: the outline of the largest part."""
+    """One object. ``x``, ``y``: the centre of its box. ``points``: the outermost pixels of the largest part."""
 
     x: float
     y: float
@@ -33,6 +33,7 @@ class RoboflowPrediction(Value, frozen=True):
     class_: str = msgspec.field(name="class")
     class_id: Annotated[int, Meta(ge=1)]
     detection_id: str
+    mask_format: Literal["rle", "polygon"] | UnsetType = UNSET
     points: list[Point] | UnsetType = UNSET
     rle: CocoRle | UnsetType = UNSET
 
@@ -56,8 +57,8 @@ def encoder(mask: MaskEncoding) -> Encoder:
 
 
 def _outlines(masks: Masks) -> list[list[Point]]:
-    rings = [iter(largest_ring(outline(mask))) for mask in masks]
-    return [[Point(x, y) for x, y in zip(ring, ring, strict=True)] for ring in rings]
+    rings = (border(mask) for mask in masks)
+    return [[] if ring is None else [Point(x, y) for x, y in ring.tolist()] for ring in rings]
 
 
 def answer(result: Result, options: Options, model: str) -> Roboflow:  # noqa: ARG001 - the format has no model
@@ -72,8 +73,7 @@ def answer(result: Result, options: Options, model: str) -> Roboflow:  # noqa: A
 
 def _prediction(instance: Instance) -> RoboflowPrediction:
     x, y, width, height = xywh(instance)
-    mask = instance.mask
-    return RoboflowPrediction(
+    prediction = RoboflowPrediction(
         x=x + width / 2,
         y=y + height / 2,
         width=width,
@@ -82,6 +82,8 @@ def _prediction(instance: Instance) -> RoboflowPrediction:
         class_=label_or_id(instance),
         class_id=instance.class_id,
         detection_id=str(uuid.uuid4()),
-        points=mask if isinstance(mask, list) else UNSET,
-        rle=CocoRle(mask.size, mask.counts) if isinstance(mask, RleMask) else UNSET,
     )
+    mask = instance.mask
+    if isinstance(mask, RleMask):
+        return msgspec.structs.replace(prediction, mask_format="rle", rle=CocoRle(mask.size, mask.counts))
+    return prediction if mask is None else msgspec.structs.replace(prediction, mask_format="polygon", points=mask)

@@ -115,6 +115,13 @@ def test_what_fetches_id_tokens_comes_where_it_is_asked_for(tmp_path):
     assert packages("--id-tokens") - packages() >= {"google-auth", "cryptography", "requests"}
 
 
+def test_what_reads_heic_comes_where_it_is_asked_for(tmp_path):
+    pytest.importorskip("pillow_heif")
+    assert {Requirement(line).name for line in pins.slim(heic=True)} - {
+        Requirement(line).name for line in pins.slim()
+    } == {"pillow-heif"}
+
+
 @pytest.mark.campaign
 def test_it_segments_a_photograph_with_its_own_requirements_alone(written, installed, tmp_path):
     settings = {"PYTHONDONTWRITEBYTECODE": "1"}

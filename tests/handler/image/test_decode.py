@@ -1,11 +1,12 @@
 import contextlib
 import io
+import struct
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from handler.errors import BadRequest, ClientError, TooLarge, UnsupportedMedia
 from handler.image import decode as decoder
@@ -42,6 +43,43 @@ def test_exif_orientation_is_applied(orientation):
     data = encode(Image.fromarray(PHOTO), exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.array_equal(decode_image(data), np.asarray(expected))
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>"
+
+
+def with_xmp(kind, exif):
+    image = Image.fromarray(PHOTO)
+    options = {"exif": exif} if exif else {}
+    if kind == "PNG":
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    elif kind == "TIFF":
+        options["tiffinfo"] = {700: XMP}
+    else:
+        options["xmp"] = XMP
+    return encode(image, kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_an_orientation_in_xmp_turns_no_picture(kind):
+    limits = Limits(kinds=(kind.lower(),))
+    data = with_xmp(kind, exif=None)
+    assert ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size == (40, 30)  # Pillow takes it
+    assert decode_image(data, limits).shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [None, 1, 3])
+def test_exif_counts_beside_xmp(kind, orientation):
+    exif = Image.Exif()
+    exif[305] = "a test"
+    if orientation:
+        exif[274] = orientation
+    data = with_xmp(kind, exif)
+    shown = decode_image(data)
+    flat = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.array_equal(shown, flat[::-1, ::-1] if orientation == 3 else flat)
 
 
 def test_other_tags_of_the_wrong_type_do_not_matter():
@@ -98,6 +136,9 @@ def test_a_jpeg_of_a_million_parts_between_its_scans_is_refused():
         (b"<svg>", "markup such as SVG"),
         (b"hello", "5 bytes that are none of them"),
         (b"\xff\xd8\xff\xff", "a JPEG that cannot be read"),
+        (b"RIFF\x04\0\0\0WAVE", "a RIFF file such as WAV"),
+        (b"RIFF\x04\0\0\0WEBP", "a WebP that cannot be read: it is broken or truncated"),
+        (b"MM\0+" + bytes(50), "a TIFF"),
     ],
 )
 def test_what_else_it_is_is_named(data, named):
@@ -110,6 +151,73 @@ def test_other_kinds_where_they_are_allowed():
     assert np.array_equal(decode_image(data, Limits(kinds=("bmp",))), PHOTO)
     with pytest.raises(UnsupportedMedia, match="must be bmp"):
         decode_image(encode(Image.fromarray(PHOTO)), Limits(kinds=("bmp",)))
+
+
+def tiff(array, **tags):
+    return encode(Image.fromarray(array), "TIFF", **tags)
+
+
+def changed_tag(data, tag, value):
+    """Return a little-endian TIFF with another first value of a tag."""
+    changed = bytearray(data)
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    (entry,) = (
+        at
+        for at in range(directory + 2, directory + 2 + 12 * count, 12)
+        if data[at : at + 2] == tag.to_bytes(2, "little")
+    )
+    struct.pack_into("<H", changed, entry + 8, value)
+    return bytes(changed)
+
+
+GREY = PHOTO[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (tiff(GREY.astype(np.float32) / 255), "got 1 x 32-bit float"),
+        (tiff(GREY.astype(np.int32)), "got 1 x 32-bit signed"),
+        (
+            changed_tag(tiff(PHOTO), 277, 5),
+            "a TIFF that cannot be read: .* got 5 x 8-bit unsigned, compression 1, colours 2",
+        ),
+        (changed_tag(tiff(PHOTO), 259, 34712), "a TIFF that cannot be read: .*compression 34712"),
+        (changed_tag(tiff(PHOTO), 262, 9), "a TIFF that cannot be read: .*colours 9"),
+        (tiff(PHOTO)[:10], "a TIFF that cannot be read: it is broken or truncated"),
+        (tiff(PHOTO)[:40], "a TIFF that cannot be read: it is broken or truncated"),
+        (b"II*\0" + bytes(40), "a TIFF that cannot be read: it is broken or truncated"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow; the function ignores them, too
+def test_what_about_a_tiff_cannot_be_read_is_named(data, named):
+    with pytest.raises(UnsupportedMedia, match=named):
+        decode_image(data, Limits(kinds=("png", "tiff")))
+
+
+def test_integers_in_a_tiff_are_read():
+    limits = Limits(kinds=("tiff",))
+    assert np.array_equal(decode_image(tiff(PHOTO), limits), PHOTO)
+    assert np.array_equal(decode_image(tiff(PHOTO, compression="tiff_lzw"), limits), PHOTO)
+    deep = GREY.astype(np.uint16) * 257
+    assert np.array_equal(decode_image(tiff(deep), limits)[..., 0], GREY)
+    assert np.array_equal(decode_image(encode(Image.fromarray(GREY > 127), "TIFF"), limits)[..., 0], (GREY > 127) * 255)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "GIF", "BMP"])
+def test_a_truncated_picture_of_another_kind_is_named(kind):
+    data = encode(Image.fromarray(PHOTO), kind)
+    limits = Limits(kinds=("jpeg", kind.lower()))
+    assert decode_image(data, limits).shape == PHOTO.shape
+    for end in range(16, len(data) - 30, len(data) // 20):
+        with pytest.raises(ClientError, match=r"broken or truncated"):
+            decode_image(data[:end], limits)
+
+
+@pytest.mark.parametrize("size", [(8160, 6144), (9280, 6944)])
+def test_photos_of_phones_are_within_the_default(size):
+    assert size[0] * size[1] <= Limits().max_pixels
 
 
 @pytest.mark.parametrize(

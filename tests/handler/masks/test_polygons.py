@@ -1,9 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from scipy.ndimage import label
+from scipy.ndimage import gaussian_filter, label
 
-from handler.masks.polygons import area, simplify, trace
+from handler.masks.polygons import area, border, simplify, trace
 from tests.support.readers import coco_decode, fill, iou
 
 
@@ -62,6 +63,50 @@ def test_a_speck_that_encloses_nothing_is_no_part():
     field = np.full((5, 5), -1.0, np.float32)
     field[2, 2] = 1e-9
     assert trace(field, (0, 0, 5, 5)) == []
+
+
+def filled_parts(bits, offset_xy):
+    """Return the 8-connected parts of a mask, their holes filled, as OpenCV finds and fills them."""
+    contours, _ = cv2.findContours(bits.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset_xy)
+    return [cv2_fill(contour) for contour in contours]
+
+
+def cv2_fill(ring):
+    canvas = np.zeros((60, 60), np.uint8)
+    cv2.fillPoly(canvas, [np.asarray(ring, np.int32)], 1)
+    return canvas
+
+
+def smooth_bits(seed):
+    rng = np.random.default_rng(seed)
+    field = gaussian_filter(rng.random(rng.integers(1, 40, 2)), rng.uniform(0, 4))
+    return field >= np.quantile(field, rng.uniform(0.2, 0.9))
+
+
+SPECKS = ["#", "##", "# #", "### ..# .#.", "#. .#", ".# #.", "#.# .#. #.#", "#... .#.. ..#. ...#", "##### #...# #####"]
+LARGE_ENOUGH = [levels(text) >= 0 for text in SPECKS]
+
+
+@pytest.mark.parametrize("bits", [*LARGE_ENOUGH, *map(smooth_bits, range(60))])
+def test_a_border_filled_by_opencv_is_the_largest_part(bits):
+    (height, width), (x, y) = bits.shape, (5, 3)
+    ring = border(np.where(bits, 1.0, -1.0), (y, x, y + height, x + width))
+    assert len(ring) >= 3
+    parts = filled_parts(bits, (x, y))
+    assert any(np.array_equal(cv2_fill(ring), part) for part in parts)
+
+
+def test_a_border_of_nothing():
+    assert border(np.full((3, 4), -1.0), (0, 0, 3, 4)) is None
+
+
+def test_a_border_in_coarse_cells_is_of_the_same_size():
+    y, x = np.mgrid[:100, :100] + 0.5
+    ring = border(30 - np.hypot(y - 50, x - 50), (0, 0, 1000, 1000))
+    disk = np.hypot(*np.mgrid[:1000, :1000] - 499.5) <= 300
+    drawn = np.zeros((1000, 1000), np.uint8)
+    cv2.fillPoly(drawn, [ring.astype(np.int32)], 1)
+    assert iou(drawn, disk) >= 0.96
 
 
 def test_simplify_keeps_the_shape_and_drops_most_points():
