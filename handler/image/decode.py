@@ -76,7 +76,7 @@ class Limits:
     Raises ConfigError if a kind needs a package that is not installed.
     """
 
-    max_pixels: int = 66_000_000  # phones take photos of 65 megapixels
+    max_pixels: int = 48 << 20  # 50,331,648; the 50 megapixels of phones are 8160 x 6144 = 50,135,040
     kinds: tuple[Kind, ...] = ("jpeg", "png", "webp")
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from handler.image import heic
 def test_defaults():
     config = Config.from_environ({})
     assert (config.tf_serving_address, config.model_name, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
-    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 66_000_000)
+    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 48 << 20)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
     assert config.image_kinds == ("jpeg", "png", "webp")
     assert (config.cors_origins, config.api_keys, config.google_cloud_project) == ((), (), "")

@@ -50,18 +50,30 @@ class Function:
     def post(self, body, query="", content_type="application/octet-stream", headers=()):
         return self.ask("POST", f"/{query}", body, {"Content-Type": content_type, **dict(headers)})
 
+    def forget_peak(self):
+        """Let :meth:`peak_bytes` count from now on."""
+        for process in self._processes():
+            (process / "clear_refs").write_text("5")
+
     def peak_bytes(self):
-        """Return the most memory that the largest process of the function's group ever had resident."""
-        sizes = [0]
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                group = int(stat.read_text().rpartition(")")[2].split()[2])
-                status = (stat.parent / "status").read_text()
-            except (OSError, IndexError):  # it ended meanwhile
-                continue
-            if group == self.program.process.pid and (found := re.search(r"VmHWM:\s+(\d+) kB", status)):
-                sizes.append(1024 * int(found[1]))
-        return max(sizes)
+        """Return the most memory that any process of the function's group had resident since it started."""
+        found = [re.search(r"VmHWM:\s+(\d+) kB", (one / "status").read_text()) for one in self._processes()]
+        return max(1024 * int(peak[1]) for peak in found)
+
+    def cpu_s(self):
+        """Return the processor seconds that the function's processes have taken."""
+        fields = [(one / "stat").read_text().rpartition(")")[2].split() for one in self._processes()]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
+    def _processes(self):
+        """Return the folders in /proc of the processes of the function's group."""
+        return [one.parent for one in Path("/proc").glob("[0-9]*/stat") if self._is_ours(one)]
+
+    def _is_ours(self, stat):
+        try:
+            return int(stat.read_text().rpartition(")")[2].split()[2]) == self.program.process.pid
+        except OSError:  # it ended meanwhile
+            return False
 
     def log_lines(self):
         lines = self.log.read_text().splitlines()

@@ -25,7 +25,7 @@ NEED_TENSORFLOW = (
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
 COPIED = (
-    *("pyproject.toml", "handler/clients.md"),
+    *("pyproject.toml", "handler/README.md", "handler/clients.md"),
     *(f"tests/{name}" for name in ("__init__.py", "conftest.py", "support", "handler", "http")),
     "tests/deploy/model_server/golden",
 )
@@ -43,8 +43,7 @@ def python_of(folder):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("flags", [(), ("--campaign",)], ids=["daily", "campaign"])
-def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path, flags):
+def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written, tmp_path):
     venv.create(tmp_path / "venv", with_pip=False)
     python = python_of(tmp_path / "venv")
     shown = subprocess.run(
@@ -67,7 +66,6 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
             "-m",
             "pytest",
             "-q",
-            *flags,
             "tests/handler",
             "tests/http",
             *(f"--ignore={name}" for name in NEED_TENSORFLOW),
