@@ -6,9 +6,12 @@ kinds      what can be exported, from what
 graphs     a builder and its weights, or a SavedModel -> a callable graph
 dialects   which inputs and outputs it has: Matterport's, Object Detection's, the Model Garden's
 labels     a file -> names by class id
-source     the graph, its dialect, and what the graph does not say of itself
-trial      the picture that a new export runs on
-frame      Matterport's frame inside the graph: padding, window, meta, anchors
+source     the graph, its dialect, and what the graph does not say of itself (reading: how its tensors are meant)
+trial      the pictures that a source and a new export run on
+settle     what the answers for pictures show of a source, and what they leave in doubt
+answer     pixels -> the source's rows and masks, inside the graph
+pixels     pixels as a model takes them: grey, BGR, range, fixed size
+frame      Matterport's frame: padding, window, meta, anchors
 signatures float32, int8_cast and int8 signatures of a source
 write      signatures -> the next version folder, whole or not at all (scratch: the folder it works in)
 report     what each of them costs and saves: a page on one's own photographs

@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
+from deploy.export.reading import Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
 from deploy.tools.signals import stop_signals
 from handler.config import Config
 from handler.errors import ContractViolation
@@ -37,6 +39,7 @@ MATTERPORT_OPTIONS: dict[str, Any] = {  # the options that say how a Matterport 
     "anchor_ratios": MATTERPORT.anchors.ratios,
     "strides": MATTERPORT.anchors.strides,
 }
+RESIZE_MODES = ("square", "pad64", "none", "crop")  # crop is refused, with what to do
 SHARED_OPTIONS = ("max_dim",)  # those of them that every dialect has
 
 
@@ -53,10 +56,13 @@ def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
             add("--images", type=Path, required=True, metavar="FOLDER", help=photos)
             add("--output", type=Path, required=True, metavar="FILE", help="the page, .html; its figures go to a .json")
         else:
+            photos = "folder of photographs to try the model on, JPEG, PNG or WebP (default: the exporter's own eight)"
+            add("--images", type=Path, metavar="FOLDER", help=photos)
             base = "base path of the model: a folder that gets the next version, 1, 2, ..."
             add("--output", type=Path, required=True, metavar="FOLDER", help=base)
         if with_source:
             _add_source(command)
+            _add_reading(command)
             _add_matterport(command)
     return top
 
@@ -77,14 +83,35 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     add("--labels", type=_labels_file, metavar="FILE", help=names)
 
 
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    """Add the fields of Reading."""
+    group = command.add_argument_group(
+        "how its tensors are meant",
+        "The exporter runs the model on pictures to find this. It asks for an option where they leave a doubt.",
+    )
+    add = group.add_argument
+    add("--detections", metavar="NAME", help="a Matterport model's output with detections (default: by name and shape)")
+    add("--masks", metavar="NAME", help="its output with masks (default: by name and shape)")
+    fixed = "how an image comes into a fixed size: with its aspect and black below or right, or squeezed (default: pad)"
+    add("--resize", choices=get_args(Fit), help=fixed)
+    pixels = "range of the pixels of a float image; imagenet: (pixel / 255 - mean) / deviation (default: 0..255)"
+    add("--scale", choices=get_args(Scale), help=f"{pixels}; write --scale=-1..1")
+    add("--bgr", action="store_true", help="the model takes BGR, as OpenCV reads images")
+    add("--first-class", type=int, choices=(0, 1), help="id of the first class; 1: 0 is the background")
+    add("--score-values", choices=get_args(ScoreValues), help="what scores are (default: 0..1)")
+    add("--mask-values", choices=get_args(MaskValues), help="what the values of masks are (default: found)")
+    add("--mask-of", choices=get_args(MaskOf), help="what a mask covers (default: found)")
+
+
 def _add_matterport(command: argparse.ArgumentParser) -> None:
     """Add MATTERPORT_OPTIONS, each with the setting of the function that means the same."""
     group = command.add_argument_group(
         "a Matterport model of your own", "How it was trained; the defaults are Matterport's."
     )
     add = group.add_argument
-    add("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="MEAN_PIXEL" + _default("mean"))
-    add("--resize-mode", choices=("square", "pad64"), help="IMAGE_RESIZE_MODE" + _default("resize_mode"))
+    grey = "; one number is for all channels"
+    add("--mean", type=float, nargs="+", metavar="X", help="MEAN_PIXEL, R G B" + _default("mean") + grey)
+    add("--resize-mode", choices=RESIZE_MODES, help="IMAGE_RESIZE_MODE" + _default("resize_mode"))
     add("--min-dim", type=int, metavar="PX", help="IMAGE_MIN_DIM" + _default("min_dim"))
     others = "; for every dialect: the longest side of an image that is sent"
     add("--max-dim", type=int, metavar="PX", help="IMAGE_MAX_DIM" + _default("max_dim") + others)
@@ -124,12 +151,13 @@ def main(
     args = top.parse_args(given)
     if source is None:
         trained = {name: value for name in MATTERPORT_OPTIONS if (value := getattr(args, name)) is not None}
-        if _is_bare(args, trained):
+        reading = Reading(**{field.name: getattr(args, field.name) for field in fields(Reading)})
+        if _is_bare(args, trained, reading):
             source = _read_example
         elif problem := _misfit(args):
             top.error(problem)
         else:
-            source = partial(_read_source, args, trained)
+            source = partial(_read_source, args, trained, reading)
     try:
         with stop_signals():
             return _run(args, source)
@@ -138,10 +166,11 @@ def main(
         return 1
 
 
-def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any]) -> bool:
+def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any], reading: Reading) -> bool:
     """Tell whether no option says anything of a source."""
     named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
-    return all(value is None for value in named) and args.signature == "serving_default" and not trained
+    unsaid = args.signature == "serving_default" and not trained and reading == Reading()
+    return unsaid and all(value is None for value in named)
 
 
 def _read_example() -> "Source":
@@ -160,6 +189,18 @@ def _misfit(args: argparse.Namespace) -> str | None:
         return "the source must be --saved-model, or --builder and --weights, got neither"
     if args.saved_model is None and (args.dialect or args.signature != "serving_default"):
         return "--signature and --dialect are for --saved-model"
+    return _unusable(args)
+
+
+def _unusable(args: argparse.Namespace) -> str | None:
+    """Return what is wrong with an option by itself."""
+    if args.resize_mode == "crop":
+        return (
+            "--resize-mode crop cuts random parts out of training images, which no photograph can be sent as: give the "
+            "mode of the model's inference config, square, pad64 or none"
+        )
+    if args.mean is not None and len(args.mean) not in (1, 3):
+        return f"--mean must be 3 numbers, or one for all channels, got {len(args.mean)}"
     return None
 
 
@@ -167,18 +208,25 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
     with _step("loading TensorFlow"):  # seconds, which --help must not take
         from deploy.export import signatures, write  # noqa: PLC0415
         from deploy.export.graphs import ExportError  # noqa: PLC0415
+        from deploy.export.settle import settle  # noqa: PLC0415
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it calls the loader of old models deprecated
     try:
         with _step("reading the source"):
             source = read_source()
+        with _step("running the source on pictures"):
+            settled = settle(source, args.images)
+        source = settled.source
+        for line in settled.lines:
+            print(f"  {line}", file=sys.stderr)
         if args.kind == "report":
             from deploy.export.report.folder import write_report  # noqa: PLC0415 - it draws, the others do not
 
             print(write_report(source, args.images, args.output))
             return 0
         with _step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
-            folder = write.write(getattr(signatures, args.kind.replace("-", "_"))(source), args.output)
+            exported = getattr(signatures, args.kind.replace("-", "_"))(source)
+            folder = write.write(exported, args.output, settled.examples if args.kind == "int8" else ())
         print(folder)
     except (ExportError, ContractViolation) as error:
         print(f"export: {error}", file=sys.stderr)
@@ -186,35 +234,40 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
     return 0
 
 
-def _read_source(args: argparse.Namespace, trained: Mapping[str, Any]) -> "Source":
+def _read_source(args: argparse.Namespace, trained: Mapping[str, Any], reading: Reading) -> "Source":
     """Read the model that the options name; ``trained`` holds the given ones of MATTERPORT_OPTIONS.
 
-    Raises ExportError or ContractViolation.
+    A SavedModel that cannot be exported is refused before it is loaded. Raises ExportError or ContractViolation.
     """
     from deploy.export import graphs, source  # noqa: PLC0415
 
+    settings = _settings(trained)
+
+    def understood(graph: graphs.Graph) -> source.Source:
+        found = source.of_graph(graph, settings, args.labels or {}, args.dialect, reading)
+        unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
+        if found.dialect != "matterport" and unfit:
+            raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
+        if found.resize.max_dim != settings.resize.max_dim and "max_dim" in trained:
+            raise graphs.ExportError(f"--max-dim must be {found.resize.max_dim}, as the model says, got {args.max_dim}")
+        return found
+
     if args.builder is not None:
-        graph = graphs.from_builder(args.builder, args.weights)
-    else:
-        graph = graphs.from_saved_model(args.saved_model, args.signature)
-    found = source.of_graph(graph, _settings(trained), args.labels or {}, args.dialect)
-    unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
-    if found.dialect != "matterport" and unfit:
-        raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
-    return found
+        return understood(graphs.from_builder(args.builder, args.weights))
+    return understood(graphs.from_saved_model(args.saved_model, args.signature, understood))
 
 
 def _settings(trained: Mapping[str, Any]) -> MatterportSettings:
     """Return the settings of a model. Raises ContractViolation if they do not fit together."""
     values = {**MATTERPORT_OPTIONS, **trained}
     min_dim = trained.get("min_dim", min(values["min_dim"], values["max_dim"]))  # --max-dim alone lowers its default
-    resize = Resize(
-        mode=values["resize_mode"], min_dim=min_dim, max_dim=values["max_dim"], min_scale=values["min_scale"]
-    )
+    resize = Resize.of_matterport(values["resize_mode"], min_dim, values["max_dim"], values["min_scale"])
     anchors = AnchorInput(
         scales=tuple(values["anchor_scales"]), ratios=tuple(values["anchor_ratios"]), strides=tuple(values["strides"])
     )
-    return MatterportSettings(resize=resize, mean=tuple(values["mean"]), anchors=anchors)
+    mean = tuple(values["mean"])
+    red, green, blue = mean * 3 if len(mean) == 1 else mean
+    return MatterportSettings(resize=resize, mean=(red, green, blue), anchors=anchors)
 
 
 @contextmanager

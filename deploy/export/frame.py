@@ -23,18 +23,17 @@ def window(size_hw: tf.Tensor, frame_hw: tf.Tensor) -> tf.Tensor:
     return tf.concat([corner, corner + size_hw], 0)
 
 
-def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, mean: tuple[float, float, float]) -> tf.Tensor:
-    """Centre pixels float32 [1, h, w, 3], 0..255, in a frame of zeros and subtract the mean: float32 [1, H, W, 3]."""
+def pad(pixels: tf.Tensor, frame_hw: tf.Tensor) -> tf.Tensor:
+    """Centre pixels float32 [1, h, w, channels] in a frame of zeros: float32 [1, H, W, channels]."""
     size_hw = tf.shape(pixels)[1:3]
     before = (frame_hw - size_hw) // 2
     after = frame_hw - size_hw - before
-    sides = tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
-    return tf.pad(pixels, sides) - tf.constant(mean)
+    return tf.pad(pixels, tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]]))
 
 
-def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int) -> tf.Tensor:
+def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int, channels: int = 3) -> tf.Tensor:
     """Return input_image_meta float32 [1, 12 + num_classes]: id 0, sizes, window, scale 1, no active classes."""
-    sizes = tf.concat([[0], size_hw, [3], frame_hw, [3], window(size_hw, frame_hw), [1]], 0)
+    sizes = tf.concat([[0], size_hw, [channels], frame_hw, [channels], window(size_hw, frame_hw), [1]], 0)
     return tf.concat([tf.cast(sizes, tf.float32), tf.zeros(num_classes)], 0)[None]
 
 

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,30 @@ class ExportError(Exception):
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A model: named inputs to named outputs, with the types and shapes that its signature declares.
-
-    ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
-    class id, if the model carries them.
-    """
+class Signature:
+    """Inputs and outputs by name, with the types and shapes that a signature declares."""
 
     inputs: Mapping[str, tf.TensorSpec]
     outputs: Mapping[str, tf.TensorSpec]
-    call: Callable[[Tensors], Tensors]
-    owned: tuple[Any, ...]
-    description: str
-    labels: Mapping[int, str] = field(default_factory=dict)
 
     def listing(self) -> str:
         """Return inputs and outputs as an error shows them."""
         return f"inputs {_listing(self.inputs)} and outputs {_listing(self.outputs)}"
+
+
+@dataclass(frozen=True)
+class Graph(Signature):
+    """A model: named inputs to named outputs.
+
+    ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
+    class id, if the model carries them. ``others``: the model's other signatures.
+    """
+
+    call: Callable[[Tensors], Tensors]
+    owned: tuple[Any, ...]
+    description: str
+    labels: Mapping[int, str] = field(default_factory=dict)
+    others: Mapping[str, Signature] = field(default_factory=dict)
 
 
 def from_builder(builder: str, weights: Path) -> Graph:
@@ -120,15 +127,26 @@ def _listed(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def from_saved_model(folder: Path, signature: str) -> Graph:
-    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError if it is not one or has no such signature."""
+def from_saved_model(folder: Path, signature: str, check: Callable[[Graph], object] = lambda _: None) -> Graph:
+    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError if it is not one or has no such signature.
+
+    ``check`` gets the graph before it is loaded, which takes long, and raises ExportError to refuse it.
+    """
     meta_graph = _meta_graph(folder)
-    if signature not in meta_graph.signature_def:
-        seen = ", ".join(sorted(name for name in meta_graph.signature_def if not name.startswith("__"))) or "none"
-        raise ExportError(f"--signature must be one of the model's, {seen}, got {signature}")
-    definition = meta_graph.signature_def[signature]
-    inputs = {name: _spec(info, name) for name, info in definition.inputs.items()}
-    outputs = {name: _spec(info, None) for name, info in definition.outputs.items()}
+    named = {name: one for name, one in meta_graph.signature_def.items() if not name.startswith("__")}
+    if signature not in named:
+        raise ExportError(
+            f"--signature must be one of the model's, {', '.join(sorted(named)) or 'none'}, got {signature}"
+        )
+    definition = named.pop(signature)
+    declared = Graph(
+        **_declared(definition),
+        call=_not_loaded,
+        owned=(),
+        description=f"SavedModel {folder.name if not folder.name.isdigit() else f'{folder.parent.name}/{folder.name}'}",
+        others={name: Signature(**_declared(other)) for name, other in named.items()},
+    )
+    check(declared)
     owned: tuple[Any, ...] = ()
     try:
         if meta_graph.HasField("object_graph_def"):
@@ -138,14 +156,24 @@ def from_saved_model(folder: Path, signature: str) -> Graph:
             function = _frozen(folder, definition)
     except (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError) as error:
         raise ExportError(f"--saved-model must be one that TensorFlow loads, got {folder}: {reason(error)}") from error
-    return Graph(
-        inputs=inputs,
-        outputs=outputs,
+    return replace(
+        declared,
         call=lambda tensors: function(**tensors),
         owned=owned,
-        description=f"SavedModel {folder.name if not folder.name.isdigit() else f'{folder.parent.name}/{folder.name}'}",
         labels=_own_labels(folder, meta_graph),
     )
+
+
+def _declared(definition: Any) -> dict[str, dict[str, tf.TensorSpec]]:
+    """Return the inputs and outputs of a SignatureDef as the fields of a Signature."""
+    return {
+        "inputs": {name: _spec(info, name) for name, info in definition.inputs.items()},
+        "outputs": {name: _spec(info, None) for name, info in definition.outputs.items()},
+    }
+
+
+def _not_loaded(_: Tensors) -> Tensors:
+    raise ExportError("the model must be loaded before it is called")
 
 
 def _meta_graph(folder: Path) -> Any:

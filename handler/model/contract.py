@@ -104,11 +104,11 @@ class Resize(_Part, frozen=True, kw_only=True):
     """Matterport's resize rule; see :func:`handler.model.mold.resize_rule`. Sides in pixels.
 
     ``mode`` decides the frame. ``square``: max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to
-    a multiple of 64. ``fit``: the resized image itself; the graph pads. ``min_dim`` 0 never enlarges. ``min_scale`` 0
-    sets no lower bound.
+    a multiple of 64. ``fit``: the resized image itself; the graph pads. ``stretch``: the image alone, max_dim x max_dim
+    whatever its aspect. ``min_dim`` 0 never enlarges. ``min_scale`` 0 sets no lower bound.
     """
 
-    mode: Literal["square", "pad64", "fit"]
+    mode: Literal["square", "pad64", "fit", "stretch"]
     min_dim: int
     max_dim: int
     min_scale: float = 0.0
@@ -121,6 +121,19 @@ class Resize(_Part, frozen=True, kw_only=True):
         _require(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
         usable = 0 <= self.min_scale <= MAX_SCALE
         _require(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
+
+    @classmethod
+    def of_matterport(
+        cls, mode: Literal["square", "pad64", "none"], min_dim: int, max_dim: int, min_scale: float
+    ) -> Self:
+        """Return the rule of Matterport's IMAGE_RESIZE_MODE and its numbers.
+
+        Matterport's ``none`` takes only sides that are multiples of 64, as they are. ``pad64`` without enlargement
+        gives these the same frame, and pads all others. Source: matterport/Mask_RCNN, mrcnn/utils.py, resize_image.
+        """
+        if mode == "none":
+            return cls(mode="pad64", min_dim=0, max_dim=max_dim)
+        return cls(mode=mode, min_dim=min_dim, max_dim=max_dim, min_scale=min_scale)
 
 
 class MetaInput(_Part, frozen=True, kw_only=True):
@@ -152,12 +165,16 @@ class AnchorInput(_Part, frozen=True, kw_only=True):
 
 
 class MatterportSettings(_Part, frozen=True, kw_only=True):
-    """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty."""
+    """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty.
+
+    ``outputs``: the names of detections and masks; empty if the signature shows them.
+    """
 
     resize: Resize
     mean: tuple[float, float, float]
     anchors: AnchorInput
     labels: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 class ModelContract(_Part, frozen=True, kw_only=True):

@@ -54,8 +54,12 @@ class Frame:
 def resize_rule(size_hw: Size, resize: Resize) -> Frame:
     """Return the Frame of an image of ``size_hw``: enlarged to min_dim or min_scale, but at most to max_dim.
 
-    Sides are rounded half to even, as Python does, to at least one pixel.
+    Sides are rounded half to even, as Python does, to at least one pixel. Mode ``stretch`` has no single scale: it is
+    given as 1.
     """
+    if resize.mode == "stretch":
+        square = (resize.max_dim, resize.max_dim)
+        return Frame(scale=1.0, image_hw=size_hw, resized_hw=square, frame_hw=square)
     shorter, longer = min(size_hw), max(size_hw)
     scale = max(1.0, resize.min_dim / shorter, resize.min_scale)
     if round(longer * scale) > resize.max_dim:

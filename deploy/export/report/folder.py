@@ -65,7 +65,7 @@ def write_report(source: Source, folder: Path, output: Path) -> Path:
 @contextmanager
 def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
     """Yield the models to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
-    kinds = list(RECIPES) if source.dialect == "matterport" else ["int8"]
+    kinds = list(RECIPES) if source.is_plain else ["int8"]
     with ExitStack() as servers:
         models = {"source": in_tensorflow(source)}
         for kind in tqdm(kinds, desc="exporting", unit="export"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorflow_serving.apis import model_pb2
 
-from deploy.export import dialects, signatures
+from deploy.export import answer, signatures
 from deploy.export.source import Source
 from deploy.model_server.flags import Flags
 from deploy.model_server.predict import encode_response
@@ -105,9 +105,9 @@ def on_model_server(base: Path, settings: MatterportSettings, *, tensor_content:
 
 def in_tensorflow(source: Source) -> Segment:
     """Run the source itself in this process, asked as the function would ask it."""
-    if source.dialect != "matterport":
-        contract = _detection_contract(source)
-        return partial(segment, contract=contract, predict=_detection_predict(source, contract))
+    if not source.is_plain:
+        contract = _pixels_contract(source)
+        return partial(segment, contract=contract, predict=_pixels_predict(source, contract))
     run = tf.function(source.graph.call, reduce_retracing=True)
 
     def predict(inputs: Mapping[str, Array]) -> Prediction:
@@ -118,7 +118,7 @@ def in_tensorflow(source: Source) -> Segment:
 
 
 def float32_contract(source: Source) -> ModelContract:
-    """Return what a Matterport source leaves to its client: padding, mean, meta and anchors."""
+    """Return what a plain Matterport source leaves to its client: padding, mean, meta and anchors."""
     settings = source.settings
     return ModelContract(
         image=ImageInput(dtype="float32", mean=settings.mean, padded=True),
@@ -131,25 +131,25 @@ def float32_contract(source: Source) -> ModelContract:
     )
 
 
-def _detection_contract(source: Source) -> ModelContract:
+def _pixels_contract(source: Source) -> ModelContract:
     image, masks = ImageInput(dtype="uint8", padded=False), MaskOutput(dtype="float32", per_class=False)
     return msgspec.structs.replace(signatures.int8_contract(source), image=image, masks=masks)
 
 
-def _detection_predict(source: Source, contract: ModelContract) -> Predict:
-    """Call a source of the other dialects. Bytes are those of the messages that would carry its inputs and outputs."""
-    image = dialects.image_of(source.graph)
+def _pixels_predict(source: Source, contract: ModelContract) -> Predict:
+    """Call a source with its pixels alone. Bytes are those of the messages that would carry its inputs and outputs."""
 
     @tf.function(reduce_retracing=True)
     def run(pixels: tf.Tensor) -> Any:
-        outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
-        return outputs, dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+        sent = answer.inputs(source, tf.cast(pixels, tf.int32))
+        outputs = source.graph.call(sent)
+        return sent, outputs, answer.rows_and_masks(source, outputs, tf.shape(pixels)[1:3])
 
     def predict(inputs: Mapping[str, Array]) -> Prediction:
         (pixels,) = inputs.values()
-        outputs, (rows, masks) = run(tf.constant(pixels))
-        sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
-        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, sent)
+        sent, outputs, (rows, masks) = run(tf.constant(pixels))
+        up = {name: tensor.numpy() for name, tensor in sent.items()}
+        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, up)
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
         response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
         found = {contract.detections.name: rows.numpy(), contract.masks.name: masks.numpy()}

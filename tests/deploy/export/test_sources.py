@@ -265,7 +265,8 @@ def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
     boxes, classes, scores, masks = savedmodels.detections(6, (15, 15), seed=2)
     classes[[1, 3]] = 0
     savedmodels.save_object_detection(tmp_path / "source", (boxes, classes, scores, masks), 5)
-    assert main(["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "shapes")]) == 0
+    options = ["--first-class=1", "--output", str(tmp_path / "shapes")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
     with function(tmp_path / "shapes", monkeypatch) as http:
         found = http.post("/", data=png(np.full((50, 50, 3), 255, np.uint8))).json["instances"]
     assert [one["class_id"] for one in found] == classes[[0, 2, 4]].tolist()

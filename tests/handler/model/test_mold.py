@@ -58,6 +58,14 @@ def test_matterport_square_by_hand(size_hw, resized_hw, scale, window):
     assert frame.window == window
 
 
+@pytest.mark.parametrize("size_hw", [(480, 640), (10, 900), (64, 64)])
+def test_stretch_squeezes_an_image_whatever_its_aspect(size_hw):
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
+    molded, frame = mold(Photo.of(Image.fromarray(image)), Resize(mode="stretch", min_dim=0, max_dim=64), padded=False)
+    assert (frame.image_hw, frame.frame_hw, molded.shape) == (size_hw, (64, 64), (64, 64, 3))
+    assert np.abs(molded - bilinear(image, (64, 64))).max() <= 2
+
+
 def test_min_scale_enlarges_unless_the_cap_says_no():
     assert resize_rule((100, 200), Resize(mode="square", min_dim=0, max_dim=1024, min_scale=2)).resized_hw == (200, 400)
     assert resize_rule((100, 800), Resize(mode="square", min_dim=0, max_dim=1024, min_scale=2)).resized_hw == (
