@@ -26,10 +26,10 @@ def rows_and_masks(source: Source, outputs: Tensors, size_hw: tf.Tensor) -> tupl
     image for the other dialects.
     """
     if source.dialect == "matterport":
-        return outputs[DETECTIONS], _probabilities(own_masks(outputs), source.reading)
+        return outputs[DETECTIONS], probabilities(own_masks(outputs), source.reading)
     frame_hw = size_hw if source.frame_hw is None else tf.constant(source.frame_hw)
     rows, masks = dialects.normalised_rows(outputs, frame_hw, source.dialect, source.reading)
-    masks = _probabilities(masks, source.reading)
+    masks = probabilities(masks, source.reading)
     if source.reading.mask_of == "image":
         masks = cut_out(masks, rows[..., :4])
     if source.frame_hw is not None and source.reading.resize != "stretch":
@@ -65,10 +65,13 @@ def _matterport_inputs(source: Source, rgb: tf.Tensor) -> Tensors:
     return given
 
 
-def _probabilities(masks: tf.Tensor, reading: Reading) -> tf.Tensor:
+def probabilities(masks: tf.Tensor, reading: Reading) -> tf.Tensor:
+    """Return the values of masks as probabilities float32, unchanged if it is not known what they mean."""
     values = tf.cast(masks, tf.float32)
     if reading.mask_values == "logits":
         return tf.sigmoid(values)
+    if reading.mask_values is None:
+        return values
     return tf.clip_by_value(values / 255 if reading.mask_values == "0..255" else values, 0.0, 1.0)
 
 

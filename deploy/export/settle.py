@@ -23,7 +23,9 @@ from deploy.export.graphs import ExportError, reason
 from deploy.export.reading import MaskOf, MaskValues, Reading, Scale
 from deploy.export.source import Source
 from handler.image.decode import Photo
-from handler.model.matterport import DETECTIONS, MASKS
+from handler.model.detections import select
+from handler.model.matterport import MASKS
+from handler.options import Options
 from handler.types import Size
 
 Array = npt.NDArray[Any]
@@ -76,13 +78,12 @@ def settle(source: Source, pictures: Path | None = None) -> Settled:
     """Run a source on pictures, the files of a folder or those of the exporter, and find how its tensors are meant.
 
     Raises ExportError if it does not run, or if the pictures leave a doubt; the text names the option that settles it.
+    Raises ContractViolation if the function would refuse an answer.
     """
     photos = trial.photographs(pictures)
     lines: list[str] = []
     if source.dialect in ("object-detection", "model-garden"):
         source, lines = _settle_detections(source, photos)
-    elif source.dialect == "matterport" and source.reading.mask_values is None:
-        source = _settle_matterport(source, photos)
     examples: list[Example] = []
     tried = 0
     while tried < len(photos) and len(examples) < ENOUGH:
@@ -92,6 +93,12 @@ def settle(source: Source, pictures: Path | None = None) -> Settled:
     if not examples:
         lines.append(f"no object in {len(photos)} pictures: give --images of your own")
         return Settled(source, (), tuple(lines))
+    if source.dialect == "matterport" and source.reading.mask_values is None:
+        values = _mask_values([_limits(one.masks) for one in examples], source.graph.outputs[MASKS].dtype)
+        source = dataclasses.replace(source, reading=dataclasses.replace(source.reading, mask_values=values))
+        examples = [
+            dataclasses.replace(one, masks=answer.probabilities(one.masks, source.reading).numpy()) for one in examples
+        ]
     rows = np.concatenate([example.rows for example in examples])
     refuse_pixels(rows[:, :4])
     _refuse_scores(rows[:, 5], source)
@@ -107,7 +114,7 @@ def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source,
         seen += [_look(source, photo) for photo in photos[ENOUGH:]]
     lines = []
     reading = source.reading
-    if source.dialect == "model-garden" and _are_shares(seen):
+    if source.dialect == "model-garden" and not source.is_requested and _are_shares(seen):
         source = dataclasses.replace(source, dialect="object-detection")
         lines.append(f"boxes are shares of the image already, 0..1: {IMAGE_INFO} does not count")
     reading = dataclasses.replace(
@@ -122,17 +129,6 @@ def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source,
     if reading.mask_of == "image":
         lines.append(f"masks cover the whole image: each is cut to its box, {answer.MASK_PX} x {answer.MASK_PX}")
     return dataclasses.replace(source, reading=reading), lines
-
-
-def _settle_matterport(source: Source, photos: Sequence[Photo]) -> Source:
-    """Return a Matterport model with the values of its masks understood."""
-    limits = []
-    for photo in photos[:ENOUGH]:
-        outputs = _run(source, tf.constant(trial.pixels_of(source, photo)[None], tf.int32))
-        own = answer.own_masks(outputs)[0].numpy()[outputs[DETECTIONS][0, :, 4].numpy() > 0]
-        limits.append(_limits(own))
-    values = _mask_values(limits, source.graph.outputs[MASKS].dtype)
-    return dataclasses.replace(source, reading=dataclasses.replace(source.reading, mask_values=values))
 
 
 def _known_scale(source: Source, photos: Sequence[Photo]) -> Source:
@@ -268,12 +264,14 @@ def _census(rows: Array, source: Source) -> str:
 
 
 def _example(source: Source, photo: Photo) -> Example:
-    """Return the rows that the source gives for a photo as the function sends it, and their masks."""
+    """Return the rows that the source gives for a photo as the function sends it, and their masks.
+
+    Raises ContractViolation if the function would refuse them.
+    """
     rgb = trial.pixels_of(source, photo)[None]
     size_hw = tf.constant(rgb.shape[1:3])
     rows, masks = answer.rows_and_masks(source, _run(source, tf.constant(rgb, tf.int32)), size_hw)
-    ends = np.flatnonzero(rows.numpy()[0, :, 4] == 0)
-    count = int(ends[0]) if len(ends) else rows.shape[1]
+    count = len(select(rows.numpy()[0], Options(), None).index)  # raises ContractViolation, as for a request
     return Example(trial.codes_of(rgb), rows.numpy()[0, :count], masks[0, :count].numpy())
 
 

@@ -20,7 +20,8 @@ class Source:
     """A graph, its dialect, and what the graph does not say of itself.
 
     ``settings`` are those of a Matterport model. For other dialects only ``resize`` counts: it limits what the client
-    sends. ``labels``: names by class id, may be empty. ``reading``: how its tensors are meant.
+    sends. ``labels``: names by class id, may be empty. ``reading``: how its tensors are meant. ``is_requested``: an
+    option named the dialect.
     """
 
     graph: Graph
@@ -28,6 +29,7 @@ class Source:
     settings: MatterportSettings
     labels: Mapping[int, str]
     reading: Reading = UNKNOWN
+    is_requested: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -70,8 +72,8 @@ class Source:
         if self.dialect != "matterport":
             return False
         complete = {META, ANCHORS} <= set(self.graph.inputs) and self.graph.outputs[MASKS].shape.rank in (5, None)
-        read = (self.reading.scale, self.reading.bgr, self.reading.mask_values)
-        return complete and self.channels == 3 and read in ((None, False, None), ("0..255", False, "0..1"))
+        usual = self.reading.scale in (None, "0..255") and self.reading.mask_values in (None, "0..1")
+        return complete and usual and self.channels == 3 and not self.reading.bgr
 
 
 def of_graph(
@@ -87,7 +89,7 @@ def of_graph(
     dialect or of another one, if the labels are not as many as its classes, or if ``reading`` does not fit.
     """
     found, named = recognise(graph, dialect, reading)
-    source = Source(named, found, settings, labels or graph.labels, reading)
+    source = Source(named, found, settings, labels or graph.labels, reading, dialect is not None)
     if found == "matterport":
         _check_labels(source)
         _check_frame(source)

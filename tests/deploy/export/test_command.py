@@ -19,7 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from deploy.export.__main__ import main
 from deploy.export.kinds import KINDS
 from deploy.models.shapes import bundled
-from tests.deploy.export import savedmodels
+from tests.deploy.export import finders, savedmodels
 
 ROOT = Path(__file__).parents[3]
 BUNDLED = "deploy.models.shapes.export"
@@ -95,6 +95,20 @@ def test_outputs_that_fit_no_dialect(tmp_path, capsys, change, message):
 )
 def test_images_that_fit_no_dialect(tmp_path, capsys, image, message):
     assert re.search(message, refused(save(tmp_path / "source", DETECTION, image), tmp_path, capsys))
+
+
+def test_a_model_is_refused_before_it_is_loaded(tmp_path, capsys):
+    save(tmp_path / "source", DETECTION, (tf.uint8, [4, 512, 512, 3]))
+    shutil.rmtree(tmp_path / "source" / "variables")
+    assert "one image at a time" in refused(tmp_path / "source", tmp_path, capsys)
+
+
+def test_another_signature_is_named(tmp_path, capsys):
+    pixels, encoded = finders.detection(), finders.detection(dtype=tf.uint16)
+    finders.save(encoded, tmp_path / "source", pixels=pixels)
+    assert "its signature pixels can be exported: --signature pixels" in refused(tmp_path / "source", tmp_path, capsys)
+    options = ["--signature=pixels", "--output", str(tmp_path / "out")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
 
 
 def test_not_a_saved_model(tmp_path, capsys):
