@@ -34,15 +34,18 @@ def fitted_size(size_hw: tf.Tensor, frame_hw: Size) -> tf.Tensor:
 
 
 def framed(pixels: tf.Tensor, frame_hw: Size, reading: Reading) -> tf.Tensor:
-    """Return pixels float32 [1, h, w, channels] in a frame of fixed size: float32 [1, *frame_hw, channels].
+    """Return scaled pixels float32 [1, h, w, channels] in a frame of fixed size: float32 [1, *frame_hw, channels].
 
-    The image fills it, squeezed, or with its aspect kept: then it lies at the top left, and zeros fill the rest.
+    The image fills it, squeezed, or with its aspect kept: then it lies at the top left. The rest is black, or zero for
+    ``imagenet``, as in the Model Garden. Source: tensorflow/models, official/vision/serving/detection.py.
     """
     if reading.resize == "stretch":
         return tf.ensure_shape(tf.image.resize(pixels, frame_hw), [1, *frame_hw, None])
     size_hw = fitted_size(tf.shape(pixels)[1:3], frame_hw)
     after = tf.constant(frame_hw) - size_hw
-    padded = tf.pad(tf.image.resize(pixels, size_hw), tf.stack([[0, 0], [0, after[0]], [0, after[1]], [0, 0]]))
+    sides = tf.stack([[0, 0], [0, after[0]], [0, after[1]], [0, 0]])
+    rest = -1.0 if reading.scale == "-1..1" else 0.0
+    padded = tf.pad(tf.image.resize(pixels, size_hw), sides, constant_values=rest)
     return tf.ensure_shape(padded, [1, *frame_hw, None])
 
 
@@ -52,11 +55,12 @@ def to_image(pixels: tf.Tensor, image: tf.TensorSpec, frame_hw: Size | None, rea
     ``frame_hw``: its size, None if the model takes any.
     """
     chosen = grey(pixels) if image.shape[3] == 1 else pixels
+    if image.dtype.is_floating:
+        chosen = scaled(tf.cast(chosen, tf.float32), reading.scale)
     if frame_hw is not None:
         chosen = framed(tf.cast(chosen, tf.float32), frame_hw, reading)
-    if not image.dtype.is_floating:
-        return tf.cast(ordered(tf.round(chosen) if frame_hw is not None else chosen, reading), image.dtype)
-    return tf.cast(ordered(scaled(tf.cast(chosen, tf.float32), reading.scale), reading), image.dtype)
+        chosen = chosen if image.dtype.is_floating else tf.round(chosen)
+    return tf.cast(ordered(chosen, reading), image.dtype)
 
 
 def ordered(pixels: tf.Tensor, reading: Reading) -> tf.Tensor:
