@@ -140,11 +140,11 @@ def from_saved_model(folder: Path, signature: str, check: Callable[[Graph], obje
         )
     definition = named.pop(signature)
     declared = Graph(
-        **_declared(definition),
+        *_declared(definition),
         call=_not_loaded,
         owned=(),
         description=f"SavedModel {folder.name if not folder.name.isdigit() else f'{folder.parent.name}/{folder.name}'}",
-        others={name: Signature(**_declared(other)) for name, other in named.items()},
+        others={name: Signature(*_declared(other)) for name, other in named.items()},
     )
     check(declared)
     owned: tuple[Any, ...] = ()
@@ -164,12 +164,10 @@ def from_saved_model(folder: Path, signature: str, check: Callable[[Graph], obje
     )
 
 
-def _declared(definition: Any) -> dict[str, dict[str, tf.TensorSpec]]:
-    """Return the inputs and outputs of a SignatureDef as the fields of a Signature."""
-    return {
-        "inputs": {name: _spec(info, name) for name, info in definition.inputs.items()},
-        "outputs": {name: _spec(info, None) for name, info in definition.outputs.items()},
-    }
+def _declared(definition: Any) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    """Return the inputs and the outputs of a SignatureDef."""
+    inputs = {name: _spec(info, name) for name, info in definition.inputs.items()}
+    return inputs, {name: _spec(info, None) for name, info in definition.outputs.items()}
 
 
 def _not_loaded(_: Tensors) -> Tensors:

@@ -99,14 +99,15 @@ def graph_of(call, specs):
 def save(graph, folder, **others):
     """Save a graph as a SavedModel, with other graphs as its other signatures."""
     module = tf.Module()
-    module.functions = {
-        name: tf.function(lambda one=one, **tensors: one.call(tensors)).get_concrete_function(
-            **{key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in one.inputs.items()}
-        )
-        for name, one in {"serving_default": graph, **others}.items()
-    }
+    module.functions = {name: concrete(one) for name, one in {"serving_default": graph, **others}.items()}
     tf.saved_model.save(module, str(folder), dict(module.functions))
     return folder
+
+
+def concrete(graph):
+    """Return a graph as a function of its inputs by name."""
+    specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in graph.inputs.items()}
+    return tf.function(lambda **tensors: graph.call(tensors)).get_concrete_function(**specs)
 
 
 def filled(real, filler, dtype=None):

@@ -274,7 +274,7 @@ def test_variants_are_served(request, model, options):
     assert len(found) == 2
     for one, box in zip(found, finders.boxes_in(image.shape[:2]), strict=True):
         mask, truth = coco_decode(one["mask"]).astype(bool), finders.ellipse(box, image.shape[:2])
-        assert (mask & truth).sum() / (mask | truth).sum() >= 0.95
+        assert (mask & truth).sum() / (mask | truth).sum() >= 0.93
 
 
 def test_pixels_reach_a_detection_model_as_they_are(tmp_path, monkeypatch):
