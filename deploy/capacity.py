@@ -4,8 +4,6 @@ A photograph passes an instance of the function and a replica of TensorFlow Serv
 limits lets through.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

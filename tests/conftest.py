@@ -23,11 +23,11 @@ COSTS = (  # the longest prefix counts
     *("tests/test_main.py", "tests/handler/test_malloc.py", "tests/deploy/tools/", "tests/deploy/local/"),
     *("tests/deploy/bundle/", "tests/deploy/container/test_dockerfile.py", "tests/deploy/gcloud/"),
     *("tests/load/test_load.py",),
-    # TensorFlow
-    *("tests/handler/backend/test_protos.py", "tests/deploy/model_server/", "tests/handler/backend/test_versions.py"),
-    *("tests/deploy/models/", "tests/deploy/export/", "tests/handler/test_end_to_end.py"),
-    *("tests/handler/backend/test_secure.py", "tests/deploy/local/test_demo.py", "tests/bench/test_bench.py"),
-    *("tests/handler/backend/test_replicas.py", "tests/handler/backend/test_rollouts.py"),
+    # TensorFlow, the longest files first: one that begins last would keep one worker waiting for the other
+    *("tests/deploy/export/test_command.py", "tests/deploy/export/", "tests/deploy/local/test_demo.py"),
+    *("tests/handler/backend/test_secure.py", "tests/handler/backend/test_rollouts.py", "tests/deploy/model_server/"),
+    *("tests/deploy/models/", "tests/handler/test_end_to_end.py", "tests/handler/backend/test_protos.py"),
+    *("tests/handler/backend/test_versions.py", "tests/handler/backend/test_replicas.py", "tests/bench/test_bench.py"),
 )
 CAMPAIGNS = ("tests/deploy/gcloud/test_uploaded.py",)
 

@@ -50,7 +50,7 @@ def write(output: Path, packages: list[str]) -> None:
 
 
 def _fill(folder: Path, packages: list[str]) -> None:
-    shutil.copytree(ROOT / "handler", folder / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "handler", folder / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.md"))
     shutil.copy2(ROOT / "main.py", folder)
     shutil.copy2(ROOT / "LICENSE", folder)
     for relative, source in messages.needed().items():

@@ -30,7 +30,7 @@ options, as --name=VALUE or --name VALUE
   --model-name        the model's name there [$MODEL_NAME]
   --model-label       label of the model's version; empty for the latest [$MODEL_LABEL]
   --deadline          DEADLINE_S, at least 10 less than --timeout [$DEADLINE]
-  --env               NAME=VALUE, a setting of the function (README.md, Settings); may be repeated
+  --env               NAME=VALUE, a setting of the function (handler/README.md); may be repeated
   --api-keys-secret   secret that holds the API keys, comma-separated
   --api-keys-file     file with the keys, which become the newest version of that secret
   --invoker           who may call it: user:, group:, domain: or serviceAccount:...; may be repeated

@@ -7,6 +7,8 @@ short-lived certificates in place.
 import codecs
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,42 +38,28 @@ class Tls:
         return tuple(_file_fingerprint(file) for file in (self.ca_file, self.key_file, self.cert_file) if file)
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Return authorities, key and certificate as PEM, None for none. Raises ConfigError if a file is not valid.
+        """Return authorities, key and certificate as PEM, None for none. Raises ConfigError if they are not valid.
 
-        gRPC would report a broken file only when a call fails, and would not say what is wrong.
+        It checks the bytes that it returns: a renewal may replace the files meanwhile. gRPC would report broken ones
+        only when a call fails, without saying what is wrong, and an empty key would make it abort the process.
         """
-        before = self._read_files()
+        ca = _read_file("TF_SERVING_CA_FILE", self.ca_file)
+        key = _read_file("TF_SERVING_KEY_FILE", self.key_file)
+        cert = _read_file("TF_SERVING_CERT_FILE", self.cert_file)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        ca, key, cert = before
-        if any((content or b"").startswith(codecs.BOM_UTF8) for content in before):
-            raise ConfigError("files of certificates must be PEM in ASCII, got a byte order mark in front of it")
-        if self.ca_file:
+        if ca is not None:
             try:
-                context.load_verify_locations(self.ca_file)
-            except (ssl.SSLError, OSError) as error:
+                context.load_verify_locations(cadata=ca.decode("ascii"))
+            except (ssl.SSLError, ValueError) as error:
                 got = f"{self.ca_file!r}: {error}"
                 raise ConfigError(f"TF_SERVING_CA_FILE must hold certificates in PEM, got {got}") from error
-            if not context.cert_store_stats()["x509"]:
-                raise ConfigError(f"TF_SERVING_CA_FILE must hold certificates in PEM, got {self.ca_file!r} with none")
-        if self.cert_file:
+        if cert is not None and key is not None:
             try:
-                context.load_cert_chain(self.cert_file, self.key_file, password="")
-            except (ssl.SSLError, OSError, ValueError) as error:
+                with _as_file(cert) as cert_file, _as_file(key) as key_file:
+                    context.load_cert_chain(cert_file, key_file, password="")
+            except (ssl.SSLError, ValueError) as error:
                 what = "TF_SERVING_CERT_FILE and TF_SERVING_KEY_FILE must hold a certificate and its key, unencrypted"
                 raise ConfigError(f"{what}, got {self.cert_file!r} and {self.key_file!r}: {error}") from error
-        if self._read_files() != before:  # use only what was checked: an empty key would make gRPC abort the process
-            raise ConfigError("the files of certificates must not change while they are read, got a change")
-        return ca, key, cert
-
-    def _read_files(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        ca, key, cert = (
-            _read_file(variable, file)
-            for variable, file in (
-                ("TF_SERVING_CA_FILE", self.ca_file),
-                ("TF_SERVING_KEY_FILE", self.key_file),
-                ("TF_SERVING_CERT_FILE", self.cert_file),
-            )
-        )
         return ca, key, cert
 
     def describe_certificate(self) -> str:
@@ -87,10 +75,24 @@ class Tls:
 
 
 def _read_file(variable: str, file: str) -> bytes | None:
+    if not file:
+        return None
     try:
-        return Path(file).read_bytes() if file else None
+        content = Path(file).read_bytes()
     except OSError as error:
         raise ConfigError(f"{variable} must name a file that can be read, got {error.strerror}: {file!r}") from error
+    if content.startswith(codecs.BOM_UTF8):  # OpenSSL skips it, gRPC does not
+        raise ConfigError(f"{variable} must hold PEM in ASCII, got a byte order mark at the start of {file!r}")
+    return content
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Yield the path of a file in memory: OpenSSL takes a key from a path alone."""
+    with open(os.memfd_create("tls"), "w+b") as file:  # noqa: PTH123 - there is no path
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _file_fingerprint(file: str) -> tuple[int, int, int]:

@@ -57,6 +57,7 @@ def masks(answer):
     return [coco.encode(np.asfortranarray(np.array(mask, np.uint8))) for mask in answer["masks"]]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("path", "against", "overlap"),
     [
@@ -78,6 +79,7 @@ def test_the_paths_see_the_same(answers, path, against, overlap):
     assert np.median(overlaps) >= overlap, overlaps
 
 
+@pytest.mark.campaign
 def test_reading_the_masks_is_compared_on_equal_results(build, answers):
     (folder,) = (build / "bench").glob("recorded-*")
     for model in ("int8-cast", "wrapped"):
@@ -87,6 +89,7 @@ def test_reading_the_masks_is_compared_on_equal_results(build, answers):
     assert (folder / "wrapped-100.pb").stat().st_size > (folder / "int8-cast-100.pb").stat().st_size
 
 
+@pytest.mark.campaign
 def test_it_runs_and_writes_its_figures(build, answers, capsys):
     bench.main(["--quick", "--build", str(build)])
     figures = json.loads((build / "bench.json").read_text())

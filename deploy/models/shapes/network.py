@@ -12,12 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from deploy.models.shapes import boxes as bx
+from deploy.models.shapes.bundled import SETTINGS
 from deploy.models.shapes.scenes import LABELS
 
-MEAN_PIXEL = (123.7, 116.8, 103.9)
-STRIDES = (4, 8, 16, 32, 64)
-ANCHOR_SCALES = (12.0, 24.0, 48.0, 96.0, 192.0)
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 NUM_CLASSES = len(LABELS)  # 4, background included
 META_SIZE = 12 + NUM_CLASSES  # 16
 CHANNELS = 64
@@ -40,7 +37,7 @@ class Cutoffs:
 class Parts:
     """The sub-models with weights."""
 
-    features: keras.Model  # float32 [b, H, W, 3] RGB minus MEAN_PIXEL -> [P2..P6], float32 [b, H/s, W/s, 64]
+    features: keras.Model  # float32 [b, H, W, 3] RGB minus SETTINGS.mean -> [P2..P6], float32 [b, H/s, W/s, 64]
     rpn: keras.Model  # one level -> objectness logits [b, h, w, 3], deltas [b, h, w, 12]
     box_head: keras.Model  # float32 [m, 7, 7, 64] -> class logits [m, 4], deltas [m, 4]
     mask_head: keras.Model  # float32 [m, 14, 14, 64] -> mask logits [m, 28, 28, 4]
@@ -78,7 +75,7 @@ def _features() -> keras.Model:
 def _rpn() -> keras.Model:
     level = keras.Input((None, None, CHANNELS), name="level")
     shared = layers.Conv2D(CHANNELS, 3, padding="same", activation="relu", kernel_initializer="he_normal")(level)
-    ratios = len(ANCHOR_RATIOS)
+    ratios = len(SETTINGS.anchors.ratios)
     rare = keras.initializers.Constant(-4.0)  # nearly every anchor is background: start with that
     logits = layers.Conv2D(ratios, 1, bias_initializer=rare, name="objectness")(shared)
     deltas = layers.Conv2D(ratios * 4, 1, name="deltas")(shared)
@@ -193,7 +190,7 @@ class PoolDetections(layers.Layer):
 
     def call(self, rows: tf.Tensor, *pyramid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return float32 [m, 14, 14, c] and each one's place, int64 [m, 2]: image, row."""
-        size_hw = tf.shape(pyramid[0])[1:3] * STRIDES[0]
+        size_hw = tf.shape(pyramid[0])[1:3] * SETTINGS.anchors.strides[0]
         where = tf.where(rows[..., 4] > 0)
         where = tf.cond(tf.shape(where)[0] > 0, lambda: where, lambda: tf.zeros([1, 2], tf.int64))
         chosen = bx.to_pixels(tf.gather_nd(rows[..., :4], where), size_hw)
@@ -215,7 +212,7 @@ class PlaceMasks(layers.Layer):
 def join(sub: Parts, cutoffs: Cutoffs | None = None) -> keras.Model:
     """Return the inference model of these sub-models.
 
-    Inputs: input_image float32 [b, H, W, 3], RGB minus MEAN_PIXEL, H and W multiples of 64; input_image_meta float32
+    Inputs: input_image float32 [b, H, W, 3], RGB minus SETTINGS.mean, H and W multiples of 64; input_image_meta float32
     [b, 16]; input_anchors float32 [b, A, 4], normalised. Outputs: mrcnn_detection float32 [b, rows, 6], mrcnn_mask
     float32 [b, rows, 28, 28, 4], probabilities.
     """

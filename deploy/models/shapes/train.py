@@ -16,7 +16,6 @@ from tqdm import tqdm
 from deploy.models.shapes import boxes as bx
 from deploy.models.shapes import bundled, dataset, network, targets
 from handler.model import mold
-from handler.model.contract import AnchorInput
 
 CURVE = "learning_curve"  # .csv and .png
 BATCH = 8
@@ -68,7 +67,7 @@ class Trainer:
     def step(self, images: tf.Tensor, ids: tf.Tensor, classes: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
         """Make one update on images uint8 [b, S, S, 3]; return the five losses, float32 [5]."""
         with tf.GradientTape() as tape:
-            losses = self.losses(tf.cast(images, tf.float32) - network.MEAN_PIXEL, ids, classes, truth)
+            losses = self.losses(tf.cast(images, tf.float32) - bundled.SETTINGS.mean, ids, classes, truth)
             total = tf.reduce_sum(losses * tf.constant([2.0, 1.0, 1.0, 1.0, 1.0]))
         self.optimizer.apply_gradients(zip(tape.gradient(total, self.variables), self.variables, strict=True))
         return losses
@@ -131,8 +130,7 @@ def mean_where(hit: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 def training_anchors() -> NDArray[np.float32]:
     """Return the anchors of a SIZE x SIZE image, float32 [A, 4], normalised."""
-    spec = AnchorInput(scales=network.ANCHOR_SCALES, ratios=network.ANCHOR_RATIOS, strides=network.STRIDES)
-    found: NDArray[np.float32] = mold.anchors((SIZE, SIZE), spec)[0]
+    found: NDArray[np.float32] = mold.anchors((SIZE, SIZE), bundled.SETTINGS.anchors)[0]
     return found
 
 

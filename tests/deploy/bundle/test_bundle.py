@@ -24,7 +24,11 @@ NEED_TENSORFLOW = (
     "tests/handler/test_end_to_end.py",
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
-COPIED = ("__init__.py", "conftest.py", "support", "handler", "http", "deploy/model_server/golden")
+COPIED = (
+    *("pyproject.toml", "handler/clients.md"),
+    *(f"tests/{name}" for name in ("__init__.py", "conftest.py", "support", "handler", "http")),
+    "tests/deploy/model_server/golden",
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +58,9 @@ def test_it_passes_the_functions_tests_where_tensorflow_is_not_installed(written
             (Path(shown.stdout.strip()) / entry.name).symlink_to(entry)
     shutil.copytree(written, tmp_path / "function")
     for name in COPIED:
-        source, target = ROOT / "tests" / name, tmp_path / "function" / "tests" / name
+        source, target = ROOT / name, tmp_path / "function" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy2(ROOT / name, tmp_path / "function")
     done = subprocess.run(
         [
             python,

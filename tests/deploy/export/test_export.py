@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -13,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from deploy.export import signatures, write
+from deploy.export.__main__ import main
 from deploy.export.graphs import ExportError, from_builder, from_keras
 from deploy.export.source import of_graph
 from deploy.models.shapes import bundled, dataset, export, fidelity
@@ -173,20 +172,14 @@ def test_labels_must_be_as_many_as_the_classes():
         of_graph(graph, bundled.SETTINGS, {1: "one", 2: "two"})
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "deploy.export", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--max-dim", 1000), "must run on an image"), (("--anchor-scales", 8, 16), "one scale for each stride")],
+    [(("--max-dim", "1000"), "must run on an image"), (("--anchor-scales", "8", "16"), "one scale for each stride")],
 )
-def test_settings_that_do_not_fit_the_model_are_named(tmp_path, options, message):
-    own = ("--builder", bundled.BUILDER, "--weights", bundled.WEIGHTS)
-    failed = run("int8", "--output", tmp_path / "out", *own, *options)
-    assert failed.returncode == 1
-    last = failed.stderr.strip().splitlines()[-1]
+def test_settings_that_do_not_fit_the_model_are_named(tmp_path, capsys, options, message):
+    own = ("--builder", bundled.BUILDER, "--weights", str(bundled.WEIGHTS))
+    assert main(["int8", "--output", str(tmp_path / "out"), *own, *options]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("export: ")
     assert message in last
     assert not (tmp_path / "out").exists()

@@ -85,6 +85,7 @@ def test_the_demo_draws_what_it_found(demo, build):
     assert changed[~truth].mean() < 0.4
 
 
+@pytest.mark.campaign
 def test_a_second_demo_exports_nothing_and_takes_a_given_image(demo, build, tmp_path):
     picture = tmp_path / "cup.jpg"
     Image.fromarray(data.coffee()).save(picture)

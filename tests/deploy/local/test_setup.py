@@ -53,6 +53,7 @@ def run(folder, command=SETUP):
     return made.returncode, out, err
 
 
+@pytest.mark.campaign
 def test_it_is_made_once_and_again_when_interrupted_or_when_the_lock_changes(clone):
     interrupted = start(clone)
     while not (clone / ".venv/bin/pip").exists():

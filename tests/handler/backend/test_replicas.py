@@ -97,6 +97,7 @@ def work(replicas):
     return [replica.cpu_s() - start for replica, start in zip(replicas, before, strict=True)]
 
 
+@pytest.mark.campaign
 def test_a_replica_that_is_killed_costs_no_request_and_takes_part_again(replicas, tmp_path):
     port = replicas[0].port
     with (

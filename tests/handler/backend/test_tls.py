@@ -1,11 +1,10 @@
 """The files of certificates: what is wrong is said at the start, and what changed is noticed."""
 
 import shutil
-import threading
-import time
 
 import pytest
 
+from handler.backend import tls as tls_module
 from handler.backend.channel import Channel
 from handler.backend.tls import Tls
 from handler.errors import ConfigError
@@ -51,39 +50,53 @@ def test_a_byte_order_mark_is_told(authority, tmp_path):
         Tls(str(marked)).read()
 
 
-def test_what_is_read_while_files_are_renewed_fits_together(authority, tmp_path):
-    """An empty key makes gRPC end the process, an empty list of authorities makes it trust its own."""
-    pairs = [authority.issue(name) for name in ("first", "second")]
-    files = {kind: tmp_path / f"renewed.{kind}" for kind in ("ca", "cert", "key")}
-    stop = threading.Event()
+def read_while(monkeypatch, tls, *, change, after):
+    """Return what ``tls`` reads if ``change`` runs as soon as the variable ``after`` has been read."""
+    read_file = tls_module._read_file
 
-    def renew():
-        while not stop.is_set():
-            for pair in pairs:
-                shutil.copy(authority.file, files["ca"])
-                shutil.copy(pair.cert_file, files["cert"])
-                shutil.copy(pair.key_file, files["key"])
-                time.sleep(0.001)
+    def read_and_change(variable, file):
+        content = read_file(variable, file)
+        if variable == after:
+            change()
+        return content
 
-    good = {(authority.text, pair.key, pair.cert) for pair in pairs}
-    renewing = threading.Thread(target=renew)
-    renewing.start()
-    try:
-        read = changed = 0
-        end_s = time.monotonic() + 30
-        while (read < 50 or not changed) and time.monotonic() < end_s:
-            try:
-                found = Tls(*(str(files[kind]) for kind in ("ca", "cert", "key"))).read()
-            except ConfigError:
-                changed += 1
-            else:
-                assert tuple(content.decode() for content in found) in good
-                read += 1
-    finally:
-        stop.set()
-        renewing.join()
-    assert read >= 50
-    assert changed
+    with monkeypatch.context() as patch:
+        patch.setattr(tls_module, "_read_file", read_and_change)
+        return tls.read()
+
+
+@pytest.mark.parametrize("after", ["TF_SERVING_CA_FILE", "TF_SERVING_KEY_FILE", "TF_SERVING_CERT_FILE"])
+def test_what_is_read_while_files_are_renewed_fits_together(authority, tmp_path, monkeypatch, after):
+    """If a renewal replaces the files between two reads, key and certificate of two pairs are refused."""
+    first, second = (authority.issue(name) for name in ("first", "second"))
+    cert_file, key_file = tmp_path / "renewed.cert", tmp_path / "renewed.key"
+
+    def write(pair):
+        shutil.copy(pair.cert_file, cert_file)
+        shutil.copy(pair.key_file, key_file)
+
+    def renewed():
+        return read_while(monkeypatch, tls, change=lambda: write(second), after=after)
+
+    write(first)
+    tls = Tls(str(authority.file), str(cert_file), str(key_file))
+    if after == "TF_SERVING_KEY_FILE":
+        with pytest.raises(ConfigError, match="KEY_VALUES_MISMATCH"):
+            renewed()
+    else:
+        whole = second if after == "TF_SERVING_CA_FILE" else first
+        assert tuple(content.decode() for content in renewed()) == (authority.text, whole.key, whole.cert)
+
+
+@pytest.mark.parametrize("name", ["key_file", "cert_file", "ca_file"])
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\n"])
+def test_half_a_file_is_refused(authority, pair, tmp_path, name, content):
+    """An empty key would make gRPC end the process, an empty list of authorities would make it trust its own."""
+    files = {"ca_file": authority.file, "cert_file": pair.cert_file, "key_file": pair.key_file}
+    files[name] = tmp_path / "half.pem"
+    files[name].write_bytes(content)
+    with pytest.raises(ConfigError, match=f"TF_SERVING_{name.upper()}.* must hold"):
+        Tls(**{name: str(file) for name, file in files.items()}).read()
 
 
 def test_a_token_never_goes_in_plaintext():
