@@ -8,16 +8,15 @@ import argparse
 import importlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS, WRAP
 from deploy.export.labels import read_labels
 from deploy.tools.signals import stop_signals
+from deploy.tools.steps import step
 from handler.config import Config
 from handler.errors import ContractViolation
 from handler.model.contract import AnchorInput, MatterportSettings, Resize
@@ -48,11 +47,12 @@ def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
     for kind, text in KINDS.items():
         command = commands.add_parser(kind, help=text, description=text)
         add = command.add_argument
-        if kind == "report":
+        if kind in ("check", "report"):
             photos = "folder of photographs, JPEG, PNG or WebP"
-            add("--images", type=Path, required=True, metavar="FOLDER", help=photos)
+            add("--images", type=Path, required=kind == "report", metavar="FOLDER", help=photos)
+        if kind == "report":
             add("--output", type=Path, required=True, metavar="FILE", help="the page, .html; its figures go to a .json")
-        else:
+        elif kind != "check":
             base = "base path of the model: a folder that gets the next version, 1, 2, ..."
             add("--output", type=Path, required=True, metavar="FOLDER", help=base)
         if with_source:
@@ -73,6 +73,8 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     add("--dialect", choices=DIALECTS, help="its inputs and outputs (default: read from the signature)")
     add("--builder", metavar="MODULE:FUNCTION", help="package.module:function that returns a Keras inference model")
     add("--weights", type=Path, metavar="FILE", help="its weights, .h5 (needed with --builder)")
+    ops = "a library (.so) of TensorFlow ops that the model needs and TensorFlow does not have; may be given again"
+    add("--op-library", type=Path, action="append", metavar="FILE", help=ops)
     names = "class names: one a line, class 1 first; or JSON, id -> name; or COCO categories"
     add("--labels", type=_labels_file, metavar="FILE", help=names)
 
@@ -140,7 +142,7 @@ def main(
 
 def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any]) -> bool:
     """Tell whether no option says anything of a source."""
-    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
+    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels, args.op_library)
     return all(value is None for value in named) and args.signature == "serving_default" and not trained
 
 
@@ -164,22 +166,26 @@ def _misfit(args: argparse.Namespace) -> str | None:
 
 
 def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
-    with _step("loading TensorFlow"):  # seconds, which --help must not take
+    with step("loading TensorFlow"):  # seconds, which --help must not take
         from deploy.export import signatures, write  # noqa: PLC0415
         from deploy.export.graphs import ExportError  # noqa: PLC0415
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it calls the loader of old models deprecated
     try:
-        with _step("reading the source"):
+        with step("reading the source"):
             source = read_source()
         if args.kind == "report":
             from deploy.export.report.folder import write_report  # noqa: PLC0415 - it draws, the others do not
 
             print(write_report(source, args.images, args.output))
-            return 0
-        with _step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
-            folder = write.write(getattr(signatures, args.kind.replace("-", "_"))(source), args.output)
-        print(folder)
+        elif args.kind == "check":
+            from deploy.export.check import check  # noqa: PLC0415
+
+            print(check(source, args.images))
+        else:
+            with step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
+                folder = write.write(getattr(signatures, args.kind.replace("-", "_"))(source), args.output)
+            print(folder)
     except (ExportError, ContractViolation) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -189,19 +195,28 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
 def _read_source(args: argparse.Namespace, trained: Mapping[str, Any]) -> "Source":
     """Read the model that the options name; ``trained`` holds the given ones of MATTERPORT_OPTIONS.
 
-    Raises ExportError or ContractViolation.
+    A SavedModel that cannot be exported is refused before it is loaded. Raises ExportError or ContractViolation.
     """
     from deploy.export import graphs, source  # noqa: PLC0415
 
+    settings = _settings(trained)
+
+    def understood(graph: graphs.Graph) -> "Source":
+        try:
+            found = source.of_graph(graph, settings, args.labels or {}, args.dialect)
+        except graphs.ExportError as error:
+            hint = f"; {WRAP}" if args.kind in ("check", "report") else ""
+            raise graphs.ExportError(f"{error}{hint}") from error
+        unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
+        if found.dialect != "matterport" and unfit:
+            raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
+        return found
+
+    for library in args.op_library or ():
+        graphs.load_ops(library)
     if args.builder is not None:
-        graph = graphs.from_builder(args.builder, args.weights)
-    else:
-        graph = graphs.from_saved_model(args.saved_model, args.signature)
-    found = source.of_graph(graph, _settings(trained), args.labels or {}, args.dialect)
-    unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
-    if found.dialect != "matterport" and unfit:
-        raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
-    return found
+        return understood(graphs.from_builder(args.builder, args.weights))
+    return understood(graphs.from_saved_model(args.saved_model, args.signature, understood))
 
 
 def _settings(trained: Mapping[str, Any]) -> MatterportSettings:
@@ -215,15 +230,6 @@ def _settings(trained: Mapping[str, Any]) -> MatterportSettings:
         scales=tuple(values["anchor_scales"]), ratios=tuple(values["anchor_ratios"]), strides=tuple(values["strides"])
     )
     return MatterportSettings(resize=resize, mean=tuple(values["mean"]), anchors=anchors)
-
-
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Print what is being done, and how long it took."""
-    started_s = time.monotonic()
-    print(f"{text} ...", file=sys.stderr, flush=True)
-    yield
-    print(f"  {time.monotonic() - started_s:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ INPUTS = ("input_image", "input_image_meta", "input_anchors")
 OUTPUTS = ("mrcnn_detection", "mrcnn_mask")
 DETECTION = ("detection_boxes", "detection_classes", "detection_scores", "detection_masks")
 IMAGE_INFO, COUNT = "image_info", "num_detections"
+MARKS: dict[Dialect, tuple[str, ...]] = {  # the outputs that show a dialect
+    "matterport": OUTPUTS,
+    "object-detection": DETECTION,
+    "model-garden": (*DETECTION, IMAGE_INFO),
+}
 IMAGES = [[batch, None, None, channels] for batch in (1, None) for channels in (3, None)]
 RANKS = {
     "detection_boxes": 3,
