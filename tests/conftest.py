@@ -27,6 +27,7 @@ COSTS = (  # the longest prefix counts
     *("tests/handler/backend/test_protos.py", "tests/deploy/model_server/", "tests/handler/backend/test_versions.py"),
     *("tests/deploy/models/", "tests/deploy/export/", "tests/handler/test_end_to_end.py"),
     *("tests/handler/backend/test_secure.py", "tests/deploy/local/test_demo.py", "tests/bench/test_bench.py"),
+    *("tests/bench/test_exports.py",),
     *("tests/handler/backend/test_replicas.py", "tests/handler/backend/test_rollouts.py"),
 )
 CAMPAIGNS = ("tests/deploy/gcloud/test_uploaded.py",)
