@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -45,7 +46,8 @@ def describe_source(source: Source) -> str:
 
 def tensors(source: Source, exported: Exported) -> list[tuple[str, str, str, str]]:
     """Return a row for each tensor: up or down, its name, and its type and shape in the source and in the export."""
-    function = exported.functions[SERVING].get_concrete_function()
+    serve: Any = exported.functions[SERVING]  # a tf.function
+    function = serve.get_concrete_function()
     inputs = {str(spec.name): spec for spec in tf.nest.flatten(function.structured_input_signature)}
     outputs = function.structured_outputs
     return [

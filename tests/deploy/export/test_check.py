@@ -82,8 +82,8 @@ def test_a_model_that_is_not_taken_can_be_wrapped(tmp_path, photos, capsys, kind
     assert f"\n## {title}\n" in (ROOT / page).read_text(encoding="utf-8")
 
 
-BOXES = np.float32([[10, 20, 30, 40], [5, 5, 50, 20]])  # x, y, width, height in pixels
-CLASSES, MASKS = np.float32([[3, 1, 0], [0, 0, 1]]), np.random.default_rng(0).normal(0, 2, (2, 28, 28))
+BOXES = np.array([[10, 20, 30, 40], [5, 5, 50, 20]], np.float32)  # x, y, width, height in pixels
+CLASSES, MASKS = np.array([[3, 1, 0], [0, 0, 1]], np.float32), np.random.default_rng(0).normal(0, 2, (2, 28, 28))
 
 
 def network():
