@@ -121,23 +121,24 @@ def measure(kind, route, work):
     return Measured(export, serve(work / "source", log), serve(work / "int8", log))
 
 
-def row(name, one):
-    """Return the cells of a table for one measured export."""
-    pair = (one.source, one.int8)
-    return [
-        name,
-        *(f"{value:.0f}" for value in (one.export.wall_s, one.export.cpu_s, one.export.peak_bytes / MB)),
-        *(f"{side.size_bytes / MB:.0f}" for side in pair),
-        *(f"{side.ready.wall_s:.0f}" for side in pair),
-        *(f"{side.ready.cpu_s:.0f}" for side in pair),
-        *(f"{side.ready.peak_bytes / MB:.0f}" for side in pair),
-        *(f"{side.answered.peak_bytes / MB:.0f}" for side in pair),
+HEADER = ("", "", "s", "CPU s", "peak MB", "answered, MB", "disk MB")
+
+
+def rows(name, one):
+    """Return the rows of a table for one measured export."""
+    lines = [
+        (name, "export", *cells(one.export), "", ""),
+        *(
+            ("", what, *cells(side.ready), f"{side.answered.peak_bytes / MB:,.0f}", f"{side.size_bytes / MB:,.0f}")
+            for what, side in (("source, ready", one.source), ("int8, ready", one.int8))
+        ),
     ]
+    return [list(line) for line in lines]
 
 
-HEADER = ["", "export, s", "CPU s", "peak, MB"]
-for what in ("size, MB", "ready, s", "CPU s", "peak, MB", "answered, MB"):
-    HEADER += [what, "int8"]
+def cells(used):
+    """Return seconds, processor seconds and megabytes of a process."""
+    return f"{used.wall_s:.0f}", f"{used.cpu_s:.0f}", f"{used.peak_bytes / MB:,.0f}"
 
 
 def main():
@@ -146,13 +147,13 @@ def main():
     parser.add_argument("--model", nargs="+", choices=resnets.BLOCKS, default=list(resnets.BLOCKS))
     parser.add_argument("--route", nargs="+", choices=ROUTES, default=ROUTES)
     args = parser.parse_args()
-    rows = []
+    lines = []
     for kind in args.model:
         for route in args.route:
             with tempfile.TemporaryDirectory() as work:
-                rows.append(row(f"{kind}, {route}", measure(kind, route, Path(work))))
-            print(table(HEADER, rows[-1:]), flush=True)
-    print(table(HEADER, rows))
+                lines += rows(f"{kind}, {route}", measure(kind, route, Path(work)))
+            print(table(HEADER, lines[-3:], left=2), flush=True)
+    print(table(HEADER, lines, left=2))
 
 
 if __name__ == "__main__":

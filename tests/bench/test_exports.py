@@ -18,7 +18,7 @@ START_SLACK_S = 3  # of processor time: seconds of importing vary by that much
 @pytest.mark.parametrize("kind", resnets.BLOCKS)
 def test_an_export_takes_hardly_more_than_its_source(tmp_path, kind, route):
     measured = exports.measure(kind, route, tmp_path)
-    print(exports.table(exports.HEADER, [exports.row(f"{kind}, {route}", measured)]))
+    print(exports.table(exports.HEADER, exports.rows(f"{kind}, {route}", measured), left=2))
     assert measured.export.peak_bytes <= EXPORT_BYTES
     assert measured.export.cpu_s <= EXPORT_CPU_S
     source, int8 = measured.source, measured.int8
