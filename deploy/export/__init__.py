@@ -4,6 +4,7 @@ Knows no example model. May import handler, deploy.model_server and deploy.tools
 
 kinds      what can be exported, from what
 graphs     a builder and its weights, or a SavedModel -> a callable graph
+           (tensorflow_1: with variables and tables that TensorFlow 2 can save)
 dialects   which inputs and outputs it has: Matterport's, Object Detection's, the Model Garden's
 labels     a file -> names by class id
 source     the graph, its dialect, and what the graph does not say of itself (reading: how its tensors are meant)
@@ -14,5 +15,6 @@ pixels     pixels as a model takes them: grey, BGR, range, fixed size
 frame      Matterport's frame: padding, window, meta, anchors
 signatures float32, int8_cast and int8 signatures of a source
 write      signatures -> the next version folder, whole or not at all (scratch: the folder it works in)
+check      what an export would be, without writing it
 report     what each of them costs and saves: a page on one's own photographs
 """

@@ -8,9 +8,7 @@ import argparse
 import importlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
 from deploy.export.reading import Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
 from deploy.tools.signals import stop_signals
+from deploy.tools.steps import step
 from handler.config import Config
 from handler.errors import ContractViolation
 from handler.model.contract import AnchorInput, MatterportSettings, Resize
@@ -51,11 +50,12 @@ def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
     for kind, text in KINDS.items():
         command = commands.add_parser(kind, help=text, description=text)
         add = command.add_argument
-        if kind == "report":
+        if kind in ("check", "report"):
             photos = "folder of photographs, JPEG, PNG or WebP"
-            add("--images", type=Path, required=True, metavar="FOLDER", help=photos)
+            add("--images", type=Path, required=kind == "report", metavar="FOLDER", help=photos)
+        if kind == "report":
             add("--output", type=Path, required=True, metavar="FILE", help="the page, .html; its figures go to a .json")
-        else:
+        elif kind != "check":
             photos = "folder of photographs to try the model on, JPEG, PNG or WebP (default: the exporter's own eight)"
             add("--images", type=Path, metavar="FOLDER", help=photos)
             base = "base path of the model: a folder that gets the next version, 1, 2, ..."
@@ -79,6 +79,8 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     add("--dialect", choices=DIALECTS, help="its inputs and outputs (default: read from the signature)")
     add("--builder", metavar="MODULE:FUNCTION", help="package.module:function that returns a Keras inference model")
     add("--weights", type=Path, metavar="FILE", help="its weights, .h5 (needed with --builder)")
+    ops = "a library (.so) of TensorFlow ops that the model needs and TensorFlow does not have; may be given again"
+    add("--op-library", type=Path, action="append", metavar="FILE", help=ops)
     names = "class names: one a line, class 1 first; or JSON, id -> name; or COCO categories"
     add("--labels", type=_labels_file, metavar="FILE", help=names)
 
@@ -168,7 +170,7 @@ def main(
 
 def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any], reading: Reading) -> bool:
     """Tell whether no option says anything of a source."""
-    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
+    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels, args.op_library)
     unsaid = args.signature == "serving_default" and not trained and reading == Reading()
     return unsaid and all(value is None for value in named)
 
@@ -205,16 +207,16 @@ def _unusable(args: argparse.Namespace) -> str | None:
 
 
 def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
-    with _step("loading TensorFlow"):  # seconds, which --help must not take
+    with step("loading TensorFlow"):  # seconds, which --help must not take
         from deploy.export import signatures, write  # noqa: PLC0415
         from deploy.export.graphs import ExportError  # noqa: PLC0415
         from deploy.export.settle import settle  # noqa: PLC0415
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it calls the loader of old models deprecated
     try:
-        with _step("reading the source"):
+        with step("reading the source"):
             source = read_source()
-        with _step("running the source on pictures"):
+        with step("running the source on pictures"):
             settled = settle(source, args.images)
         source = settled.source
         for line in settled.lines:
@@ -224,7 +226,12 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
 
             print(write_report(source, args.images, args.output))
             return 0
-        with _step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
+        if args.kind == "check":
+            from deploy.export.check import check  # noqa: PLC0415
+
+            print(check(source, args.images))
+            return 0
+        with step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
             exported = getattr(signatures, args.kind.replace("-", "_"))(source)
             folder = write.write(exported, args.output, settled.examples if args.kind == "int8" else ())
         print(folder)
@@ -252,6 +259,8 @@ def _read_source(args: argparse.Namespace, trained: Mapping[str, Any], reading: 
             raise graphs.ExportError(f"--max-dim must be {found.resize.max_dim}, as the model says, got {args.max_dim}")
         return found
 
+    for library in args.op_library or ():
+        graphs.load_ops(library)
     if args.builder is not None:
         return understood(graphs.from_builder(args.builder, args.weights))
     return understood(graphs.from_saved_model(args.saved_model, args.signature, understood))
@@ -268,15 +277,6 @@ def _settings(trained: Mapping[str, Any]) -> MatterportSettings:
     mean = tuple(values["mean"])
     red, green, blue = mean * 3 if len(mean) == 1 else mean
     return MatterportSettings(resize=resize, mean=(red, green, blue), anchors=anchors)
-
-
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Print what is being done, and how long it took."""
-    started_s = time.monotonic()
-    print(f"{text} ...", file=sys.stderr, flush=True)
-    yield
-    print(f"  {time.monotonic() - started_s:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ from handler.model.matterport import ANCHORS, DETECTIONS, IMAGE, MASKS, META
 DETECTION = ("detection_boxes", "detection_classes", "detection_scores", "detection_masks")
 IMAGE_INFO, COUNT = "image_info", "num_detections"
 IMAGE_TYPES = (tf.uint8, tf.int32, tf.int64, tf.float32, tf.float16)
+MARKS: dict[Dialect, tuple[str, ...]] = {  # the outputs that show a dialect
+    "matterport": matterport.OUTPUTS,
+    "object-detection": DETECTION,
+    "model-garden": (*DETECTION, IMAGE_INFO),
+}
 RANKS = {
     "detection_boxes": 3,
     "detection_classes": 2,

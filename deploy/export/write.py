@@ -1,5 +1,6 @@
 """Write signatures to a version folder that TensorFlow Serving loads, whole or not at all."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from deploy.export.graphs import ExportError, reason
+from deploy.export.graphs import ExportError, nodes, reason
 from deploy.export.scratch import scratch_folder
 from deploy.export.settle import Example, refuse_pixels
 from deploy.export.signatures import MASK_LEVELS, SERVING, Exported, Inputs
+from deploy.tools.steps import step
 from handler.backend import wire
 from handler.model.detections import select
 from handler.options import Options
@@ -20,6 +22,7 @@ from handler.options import Options
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 MAX_DIFFERENCE = 0.01  # of boxes and scores, and of a mask's mean, between a source and its export
 MIN_SAME = 0.9  # of the objects in a picture
+NEEDS_GPU = re.compile(r"\bNHWC\b|No OpKernel was registered|No registered '|Could not find device|\bGPU\b")  # on a CPU
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
 
 
@@ -31,11 +34,13 @@ def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> P
     """
     with scratch_folder(base, "--output must be a folder that can be written") as scratch:
         model = scratch / "model"
-        _save(exported, model, base.resolve().name)
+        with step("saving it"):
+            _save(exported, model, base.resolve().name)
         _refuse_python(model)
-        serve = tf.saved_model.load(str(model)).signatures[SERVING]
-        _try_out(serve, exported.trial)
-        _compare(serve, examples)
+        with step("running what was saved"):
+            serve = tf.saved_model.load(str(model)).signatures[SERVING]
+            _try_out(serve, exported.trial)
+            compare(serve, examples)
         return _rename_to_next_version(model, base)
 
 
@@ -78,14 +83,7 @@ def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> Non
 def _refuse_python(folder: Path) -> None:
     """Raise ExportError if the graph calls Python: it would run here, but in no server."""
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graphs = [meta_graph.graph_def for meta_graph in saved.meta_graphs]
-    nodes = [
-        node
-        for graph in graphs
-        for body in (graph.node, *(one.node_def for one in graph.library.function))
-        for node in body
-    ]
-    if found := sorted({node.op for node in nodes if node.op in PYTHON_OPS}):
+    if found := sorted({node.op for node in nodes(saved) if node.op in PYTHON_OPS}):
         raise ExportError(f"the model must run without Python, got {', '.join(found)} (tf.py_function and the like)")
 
 
@@ -96,7 +94,8 @@ def _try_out(serve: Callable[..., Any], inputs: Inputs) -> None:
     try:
         outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
     except (tf.errors.OpError, ValueError) as error:
-        raise ExportError(f"{expected}, got: {reason(error)}") from error
+        hint = " (the graph needs a GPU: export on a machine that has one)" if NEEDS_GPU.search(str(error)) else ""
+        raise ExportError(f"{expected}, got: {reason(error)}{hint}") from error
     rows, masks = outputs["mrcnn_detection"].numpy(), outputs["mrcnn_mask"].numpy()
     if rows.ndim != 3 or rows.shape[-1] != 6 or masks.shape[:2] != rows.shape[:2]:
         raise ExportError(f"{expected} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
@@ -104,7 +103,7 @@ def _try_out(serve: Callable[..., Any], inputs: Inputs) -> None:
     refuse_pixels(found.boxes)
 
 
-def _compare(serve: Callable[..., Any], examples: Sequence[Example]) -> None:
+def compare(serve: Callable[..., Any], examples: Sequence[Example]) -> None:
     """Run the loaded int8 export on pictures. Raises ExportError if it finds other objects than its source.
 
     A few may differ: where scores or overlaps are nearly equal, the last digits decide.

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from deploy.export import check, signatures
 from deploy.export import write as versions
 from deploy.export.graphs import ExportError, reason
 from deploy.export.report import page
@@ -29,6 +30,7 @@ from deploy.export.source import Source
 from handler.errors import SegmentError
 from handler.image.decode import Limits, decode_image
 
+TENSOR = ("way", "name", "model", "int8")  # the columns of the table of tensors
 PICTURE_PX, LEAST_PX, AT_FULL_SIZE = 960, 320, 20  # longer side of a picture on the page, for up to so many images
 
 
@@ -121,6 +123,8 @@ def _figures(
     figures = {
         "source": source.graph.description,
         "dialect": source.dialect,
+        "because": check.describe_source(source),
+        "tensors": [dict(zip(TENSOR, row, strict=True)) for row in check.tensors(source, signatures.int8(source))],
         "labels": {str(key): name for key, name in source.labels.items()},
         "instances": sum(one["instances"] for one in images),
         "saturated_share": saturated_share([one.reference for one in measured]) if "int8-cast" in kinds else None,

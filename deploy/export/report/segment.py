@@ -44,8 +44,8 @@ class Segmentation:
     """What a model finds in one image.
 
     ``rows`` float32 [n, 6], as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
-    ``masks`` float32 [d, h, w]: probabilities of all d detections, with those outside the image. Bytes are 0 if
-    nothing was sent.
+    ``masks`` float32 [d, h, w]: probabilities of all d detections, with those outside the image. Bytes are those of the
+    messages that carry the model's tensors, or would carry them.
     """
 
     rows: NDArray[np.float32]
@@ -109,12 +109,29 @@ def in_tensorflow(source: Source) -> Segment:
         contract = _pixels_contract(source)
         return partial(segment, contract=contract, predict=_pixels_predict(source, contract))
     run = tf.function(source.graph.call, reduce_retracing=True)
+    return partial(segment, contract=float32_contract(source), predict=partial(_predict, run))
 
-    def predict(inputs: Mapping[str, Array]) -> Prediction:
-        outputs = run({name: tf.constant(array) for name, array in inputs.items()})
-        return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
-    return partial(segment, contract=float32_contract(source), predict=predict)
+def in_process(source: Source, exported: signatures.Exported) -> Segment:
+    """Run an int8 export in this process, without saving it."""
+    serve = exported.functions[signatures.SERVING]
+    predict = partial(_predict, lambda inputs: serve(**inputs))
+    return partial(segment, contract=signatures.int8_contract(source), predict=predict)
+
+
+def _predict(
+    run: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], inputs: Mapping[str, Array]
+) -> Prediction:
+    outputs = run({name: tf.constant(array) for name, array in inputs.items()})
+    arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+    return Prediction(arrays, 0, *_message_bytes(inputs, arrays))
+
+
+def _message_bytes(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[int, int]:
+    """Return the bytes of the messages that would carry these tensors, in TensorFlow Serving's default encoding."""
+    request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, inputs)
+    response = encode_response(outputs, model_pb2.ModelSpec(name="model"), as_content=False)
+    return len(request), len(response)
 
 
 def float32_contract(source: Source) -> ModelContract:
@@ -149,11 +166,9 @@ def _pixels_predict(source: Source, contract: ModelContract) -> Predict:
         (pixels,) = inputs.values()
         sent, outputs, (rows, masks) = run(tf.constant(pixels))
         up = {name: tensor.numpy() for name, tensor in sent.items()}
-        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, up)
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
-        response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
         found = {contract.detections.name: rows.numpy(), contract.masks.name: masks.numpy()}
-        return Prediction(found, 0, len(request), len(response))
+        return Prediction(found, 0, *_message_bytes(up, raw))
 
     return predict
 
