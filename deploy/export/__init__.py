@@ -4,7 +4,8 @@ Knows no example model. May import handler, deploy.model_server and deploy.tools
 
 kinds      what can be exported, from what
 graphs     a builder and its weights, or a SavedModel -> a callable graph
-dialects   which inputs and outputs it has: Matterport's, Object Detection's, the Model Garden's
+dialects   which inputs and outputs it has: Matterport's, Object Detection's, the Model Garden's, YOLO's
+yolo       a YOLO's letterbox, heads and prototypes in the graph
 labels     a file -> names by class id
 source     the graph, its dialect, and what the graph does not say of itself
 trial      the picture that a new export runs on

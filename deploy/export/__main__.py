@@ -9,13 +9,14 @@ import importlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS, Channels, YoloBoxes, YoloOptions
 from deploy.export.labels import read_labels
 from deploy.tools.signals import stop_signals
 from handler.config import Config
@@ -37,7 +38,8 @@ MATTERPORT_OPTIONS: dict[str, Any] = {  # the options that say how a Matterport 
     "anchor_ratios": MATTERPORT.anchors.ratios,
     "strides": MATTERPORT.anchors.strides,
 }
-SHARED_OPTIONS = ("max_dim",)  # those of them that every dialect has
+SHARED_OPTIONS = ("max_dim",)  # those of them that the other dialects have, too, but for a YOLO, whose size is fixed
+YOLO_OPTIONS = tuple(option.name for option in fields(YoloOptions))
 
 
 def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
@@ -58,6 +60,7 @@ def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
         if with_source:
             _add_source(command)
             _add_matterport(command)
+            _add_yolo(command)
     return top
 
 
@@ -65,7 +68,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
         "the source",
         "Either a SavedModel of TensorFlow 1 or 2 (Matterport's Mask R-CNN, the Object Detection API, TensorFlow Hub, "
-        "the Model Garden), or a Keras builder and its weights.",
+        "the Model Garden, YOLO), or a Keras builder and its weights.",
     )
     add = group.add_argument
     add("--saved-model", type=Path, metavar="FOLDER", help="a float32 SavedModel: the folder with saved_model.pb")
@@ -86,12 +89,37 @@ def _add_matterport(command: argparse.ArgumentParser) -> None:
     add("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="MEAN_PIXEL" + _default("mean"))
     add("--resize-mode", choices=("square", "pad64"), help="IMAGE_RESIZE_MODE" + _default("resize_mode"))
     add("--min-dim", type=int, metavar="PX", help="IMAGE_MIN_DIM" + _default("min_dim"))
-    others = "; for every dialect: the longest side of an image that is sent"
+    others = "; for every dialect but yolo: the longest side of an image that is sent"
     add("--max-dim", type=int, metavar="PX", help="IMAGE_MAX_DIM" + _default("max_dim") + others)
     add("--min-scale", type=float, metavar="X", help="IMAGE_MIN_SCALE" + _default("min_scale"))
     add("--anchor-scales", type=float, nargs="+", metavar="PX", help="RPN_ANCHOR_SCALES" + _default("anchor_scales"))
     add("--anchor-ratios", type=float, nargs="+", metavar="X", help="RPN_ANCHOR_RATIOS" + _default("anchor_ratios"))
     add("--strides", type=int, nargs="+", metavar="PX", help="BACKBONE_STRIDES" + _default("strides"))
+
+
+def _add_yolo(command: argparse.ArgumentParser) -> None:
+    """Add the fields of YoloOptions."""
+    group = command.add_argument_group("a YOLO", "What its export does; the defaults are upstream's.")
+    add = group.add_argument
+    add("--confidence", type=_share, metavar="X", help="the score that a detection must exceed, 0..1 (0.25)")
+    add("--iou", type=_share, metavar="X", help="overlap from which the better of two boxes of a class stays (0.7)")
+    add("--max-detections", type=_count, metavar="N", help="the most detections of an image (300)")
+    add("--boxes", choices=get_args(YoloBoxes), help="unit of the boxes (default: seen in a trial run)")
+    add("--prototypes", choices=get_args(Channels), help="place of their channels (default: read from their shape)")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be 0..1, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
 
 
 def _default(name: str) -> str:
@@ -123,13 +151,13 @@ def main(
     top = parser(prog, with_source=source is None)
     args = top.parse_args(given)
     if source is None:
-        trained = {name: value for name in MATTERPORT_OPTIONS if (value := getattr(args, name)) is not None}
-        if _is_bare(args, trained):
+        trained, wanted = _given(args, MATTERPORT_OPTIONS), _given(args, YOLO_OPTIONS)
+        if _is_bare(args, trained | wanted):
             source = _read_example
         elif problem := _misfit(args):
             top.error(problem)
         else:
-            source = partial(_read_source, args, trained)
+            source = partial(_read_source, args, trained, wanted)
     try:
         with stop_signals():
             return _run(args, source)
@@ -138,10 +166,15 @@ def main(
         return 1
 
 
-def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any]) -> bool:
-    """Tell whether no option says anything of a source."""
+def _given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that are given."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _is_bare(args: argparse.Namespace, options: Mapping[str, Any]) -> bool:
+    """Tell whether no option says anything of a source; ``options`` are given ones of some dialect."""
     named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
-    return all(value is None for value in named) and args.signature == "serving_default" and not trained
+    return all(value is None for value in named) and args.signature == "serving_default" and not options
 
 
 def _read_example() -> "Source":
@@ -186,8 +219,8 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
     return 0
 
 
-def _read_source(args: argparse.Namespace, trained: Mapping[str, Any]) -> "Source":
-    """Read the model that the options name; ``trained`` holds the given ones of MATTERPORT_OPTIONS.
+def _read_source(args: argparse.Namespace, trained: Mapping[str, Any], wanted: Mapping[str, Any]) -> "Source":
+    """Read the model that the options name; ``trained`` holds those of MATTERPORT_OPTIONS, ``wanted`` a YOLO's.
 
     Raises ExportError or ContractViolation.
     """
@@ -197,11 +230,18 @@ def _read_source(args: argparse.Namespace, trained: Mapping[str, Any]) -> "Sourc
         graph = graphs.from_builder(args.builder, args.weights)
     else:
         graph = graphs.from_saved_model(args.saved_model, args.signature)
-    found = source.of_graph(graph, _settings(trained), args.labels or {}, args.dialect)
-    unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
-    if found.dialect != "matterport" and unfit:
-        raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
+    found = source.of_graph(graph, _settings(trained), args.labels or {}, args.dialect, YoloOptions(**wanted))
+    shared = () if found.dialect == "yolo" else SHARED_OPTIONS
+    _check_unfit("Matterport", found.dialect, [] if found.dialect == "matterport" else set(trained) - set(shared))
+    _check_unfit("YOLO", found.dialect, [] if found.dialect == "yolo" else wanted)
     return found
+
+
+def _check_unfit(family: str, dialect: str, unfit: Iterable[str]) -> None:
+    from deploy.export.graphs import ExportError  # noqa: PLC0415
+
+    if names := ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unfit)):
+        raise ExportError(f"{names} must come with a {family} model, got {dialect}")
 
 
 def _settings(trained: Mapping[str, Any]) -> MatterportSettings:

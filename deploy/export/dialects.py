@@ -1,4 +1,4 @@
-"""The dialect of a graph: Matterport's Mask R-CNN, TensorFlow's Object Detection API (and Hub), or the Model Garden.
+"""The dialect of a graph: Matterport's Mask R-CNN, the Object Detection API (and Hub), the Model Garden, or YOLO.
 
 ================  =================================================================================================
 matterport        input_image float32 [b, H, W, 3], input_image_meta [b, 12 + classes], input_anchors [b, A, 4] ->
@@ -7,6 +7,7 @@ object-detection  an image uint8 or float32 [1, any, any, 3] -> detection_boxes 
                   detection_classes, detection_scores [1, N], detection_masks [1, N, h, w], num_detections [1]
 model-garden      the same, with boxes in pixels of the image as the graph resized it, and image_info [1, 4, 2]: rows
                   original size, size asked for, scale, offset
+yolo              an image float32 [1, H, W, 3] -> two outputs of any name; see deploy.export.yolo
 ================  =================================================================================================
 
 Sources: matterport/Mask_RCNN, mrcnn/model.py; tensorflow/models, research/object_detection/exporter_lib_v2.py and
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from deploy.export import yolo
 from deploy.export.graphs import ExportError, Graph, describe
 from deploy.export.kinds import Dialect
 
@@ -46,8 +48,10 @@ def recognise(graph: Graph, requested: str | None) -> Dialect:
         fits.append("model-garden" if IMAGE_INFO in graph.outputs else "object-detection")
         if IMAGE_INFO in graph.outputs and requested == "object-detection":
             fits.append("object-detection")
+    if not fits and (requested == "yolo" or yolo.is_alike(graph)):
+        fits.append("yolo")
     if not fits:
-        expected = f"{' and '.join(OUTPUTS)}, or {', '.join(DETECTION)}"
+        expected = f"{' and '.join(OUTPUTS)}, or {', '.join(DETECTION)}, or the two of a YOLO"
         raise ExportError(f"the signature must have outputs {expected}; got {graph.listing()} (another: --signature)")
     if requested is None and len(fits) > 1:
         both = " and ".join(fits)
@@ -55,8 +59,9 @@ def recognise(graph: Graph, requested: str | None) -> Dialect:
     if requested is not None and requested not in fits:
         raise ExportError(f"--dialect {requested} must fit the model, got {graph.listing()}")
     dialect: Dialect = next(fit for fit in fits if requested in (None, fit))
-    check = _check_matterport if dialect == "matterport" else _check_detection
-    check(graph)
+    if dialect != "yolo":  # yolo.read checks it
+        check = _check_matterport if dialect == "matterport" else _check_detection
+        check(graph)
     return dialect
 
 

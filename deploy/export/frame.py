@@ -1,4 +1,4 @@
-"""Matterport's frame inside the graph: padding, meta and anchors then need not cross the wire.
+"""The model's frame inside the graph: padding, and Matterport's meta and anchors, then need not cross the wire.
 
 handler.model.mold does the same in NumPy for graphs that leave it to the client; a test holds the two equal. Geometry
 is computed in float64 and rounded to float32 once, as there.
@@ -11,7 +11,7 @@ from handler.model.mold import PAD_MULTIPLE
 
 
 def frame_size(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:
-    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2]."""
+    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2], in mode square or pad64."""
     if resize.mode == "square":
         return tf.constant([resize.max_dim, resize.max_dim])
     return (size_hw + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
@@ -25,11 +25,16 @@ def window(size_hw: tf.Tensor, frame_hw: tf.Tensor) -> tf.Tensor:
 
 def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, mean: tuple[float, float, float]) -> tf.Tensor:
     """Centre pixels float32 [1, h, w, 3], 0..255, in a frame of zeros and subtract the mean: float32 [1, H, W, 3]."""
+    return centre(pixels, frame_hw, 0) - tf.constant(mean)
+
+
+def centre(pixels: tf.Tensor, frame_hw: tf.Tensor, grey: int) -> tf.Tensor:
+    """Return pixels float32 [1, h, w, 3] at their window in a frame of one grey, float32 [1, H, W, 3]."""
     size_hw = tf.shape(pixels)[1:3]
     before = (frame_hw - size_hw) // 2
     after = frame_hw - size_hw - before
     sides = tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
-    return tf.pad(pixels, sides) - tf.constant(mean)
+    return tf.pad(pixels, sides, constant_values=grey)
 
 
 def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int) -> tf.Tensor:

@@ -12,7 +12,7 @@ import msgspec
 import numpy.typing as npt
 import tensorflow as tf
 
-from deploy.export import dialects, frame, trial
+from deploy.export import dialects, frame, trial, yolo
 from deploy.export.graphs import ExportError
 from deploy.export.source import Source
 from handler.backend.metadata import META_HEAD
@@ -132,22 +132,36 @@ def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf
 
 
 def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the same for the other dialects, which do all but the resizing themselves."""
-    image = dialects.image_of(source.graph)
-    outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
-    rows, masks = dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+    """Return the same for the other dialects, which take an image alone."""
+    outputs = source.graph.call(detection_inputs(source, pixels))
+    rows, masks = detection_rows(source, outputs, tf.shape(pixels)[1:3])
     return rows, tf.clip_by_value(masks, 0.0, 1.0)
+
+
+def detection_inputs(source: Source, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    """Return the input of a source that is not Matterport's, for pixels [1, h, w, 3], 0..255."""
+    if source.detector is not None:
+        return yolo.inputs(source.detector, pixels)
+    image = dialects.image_of(source.graph)
+    return {str(image.name): tf.cast(pixels, image.dtype)}
+
+
+def detection_rows(source: Source, outputs: Mapping[str, tf.Tensor], size_hw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return rows float32 [1, N, 6], in shares of the image, and masks [1, N, mh, mw] of such a source's outputs."""
+    if source.detector is not None:
+        return yolo.answer(source.detector, outputs, size_hw)
+    return dialects.normalised_rows(outputs, size_hw, source.dialect)
 
 
 def int8_contract(source: Source) -> ModelContract:
     """Return the contract of a source's int8 export."""
     matterport = source.dialect == "matterport"
-    resize = source.settings.resize
+    resize, own = source.settings.resize, source.dialect in ("matterport", "yolo")
     return ModelContract(
         image=ImageInput(dtype="int8", scale=1.0, zero_point=IMAGE_ZERO_POINT, mean=None, padded=False),
         detections=DetectionOutput(boxes="frame" if matterport else "image"),
         masks=MaskOutput(dtype="int8", scale=1 / MASK_LEVELS, zero_point=0, per_class=False),
-        resize=resize if matterport else Resize(mode="fit", min_dim=0, max_dim=resize.max_dim),
+        resize=resize if own else Resize(mode="fit", min_dim=0, max_dim=resize.max_dim),
         labels=dict(source.labels),
         source=f"{source.graph.description} ({source.dialect})",
         signature=SERVING,

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
+from deploy.export import yolo
 from deploy.export.dialects import recognise
 from deploy.export.graphs import ExportError, Graph
-from deploy.export.kinds import Dialect
+from deploy.export.kinds import Dialect, YoloOptions
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import MatterportSettings
 
@@ -15,13 +18,14 @@ class Source:
     """A graph, its dialect, and what the graph does not say of itself.
 
     ``settings`` are those of a Matterport model. For other dialects only ``resize`` counts: it limits what the client
-    sends. ``labels``: names by class id, may be empty.
+    sends. ``labels``: names by class id, may be empty. ``detector``: what a YOLO says of itself, None for all others.
     """
 
     graph: Graph
     dialect: Dialect
     settings: MatterportSettings
     labels: Mapping[int, str]
+    detector: yolo.Detector | None = None
 
     @property
     def num_classes(self) -> int:
@@ -37,20 +41,30 @@ class Source:
 
 
 def of_graph(
-    graph: Graph, settings: MatterportSettings, labels: Mapping[int, str], dialect: str | None = None
+    graph: Graph,
+    settings: MatterportSettings,
+    labels: Mapping[int, str],
+    dialect: str | None = None,
+    yolo_options: YoloOptions | None = None,
 ) -> Source:
     """Return a graph as a source, with ``labels``, or else the graph's own.
 
     The dialect is read from the graph's outputs if ``dialect`` is None. Raises ExportError if the graph is of no
     dialect or of another one, or if the labels are not as many as its classes.
     """
-    source = Source(graph, recognise(graph, dialect), settings, labels or graph.labels)
+    found = recognise(graph, dialect)
+    detector = yolo.read(graph, yolo_options or YoloOptions()) if found == "yolo" else None
+    if detector is not None:
+        settings = msgspec.structs.replace(settings, resize=detector.resize)
+    source = Source(graph, found, settings, labels or graph.labels, detector)
     if source.dialect == "matterport":
-        expected = set(range(1, source.num_classes))
-        if source.labels and set(source.labels) != expected:
-            ids = f"ids {min(source.labels)}..{max(source.labels)}"
-            raise ExportError(
-                f"--labels must have {len(expected)} names, one for each class of the model but the background, "
-                f"got {len(source.labels)} with {ids}"
-            )
+        _check_labels(source.labels, source.num_classes - 1, "class of the model but the background")
+    elif detector is not None and detector.classes is not None:
+        _check_labels(source.labels, detector.classes, "class of the model, the first as 1")
     return source
+
+
+def _check_labels(labels: Mapping[int, str], classes: int, each: str) -> None:
+    if labels and set(labels) != set(range(1, classes + 1)):
+        ids = f"ids {min(labels)}..{max(labels)}"
+        raise ExportError(f"--labels must have {classes} names, one for each {each}, got {len(labels)} with {ids}")

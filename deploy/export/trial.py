@@ -15,15 +15,16 @@ SQUARE_PX = 32
 
 
 def picture(source: Source) -> npt.NDArray[np.uint8]:
-    """Return an image uint8 [side, side, 3] of the largest size that a client sends: grey squares on a slope."""
-    side = source.settings.resize.max_dim
-    y, x = np.mgrid[:side, :side]
-    grey = (y // SQUARE_PX + x // SQUARE_PX) % 2 * 96 + (x + y) * 128 // (2 * side)
+    """Return an image uint8 [h, w, 3] of the largest size that a client sends: grey squares on a slope."""
+    resize = source.settings.resize
+    height, width = resize.frame_hw if isinstance(resize.frame_hw, tuple) else (resize.max_dim, resize.max_dim)
+    y, x = np.mgrid[:height, :width]
+    grey = (y // SQUARE_PX + x // SQUARE_PX) % 2 * 96 + (x + y) * 128 // (height + width)
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def int8_inputs(source: Source) -> dict[str, Array]:
-    """Return the input of a int8 export: int8 [1, side, side, 3], code = pixel - 128."""
+    """Return the input of an int8 export: int8 [1, h, w, 3], code = pixel - 128."""
     return {"input_image": (picture(source) ^ np.uint8(0x80)).view(np.int8)[None]}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorflow_serving.apis import model_pb2
 
-from deploy.export import dialects, signatures
+from deploy.export import signatures
 from deploy.export.source import Source
 from deploy.model_server.flags import Flags
 from deploy.model_server.predict import encode_response
@@ -138,18 +138,18 @@ def _detection_contract(source: Source) -> ModelContract:
 
 def _detection_predict(source: Source, contract: ModelContract) -> Predict:
     """Call a source of the other dialects. Bytes are those of the messages that would carry its inputs and outputs."""
-    image = dialects.image_of(source.graph)
 
     @tf.function(reduce_retracing=True)
     def run(pixels: tf.Tensor) -> Any:
-        outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
-        return outputs, dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+        sent = signatures.detection_inputs(source, pixels)
+        outputs = source.graph.call(sent)
+        return sent, outputs, signatures.detection_rows(source, outputs, tf.shape(pixels)[1:3])
 
     def predict(inputs: Mapping[str, Array]) -> Prediction:
         (pixels,) = inputs.values()
-        outputs, (rows, masks) = run(tf.constant(pixels))
-        sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
-        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, sent)
+        sent, outputs, (rows, masks) = run(tf.constant(pixels))
+        arrays = {name: tensor.numpy() for name, tensor in sent.items()}
+        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, arrays)
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
         response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
         found = {contract.detections.name: rows.numpy(), contract.masks.name: masks.numpy()}
