@@ -11,8 +11,8 @@ A raw head has a place for each cell of its grids, whose strides are powers of t
 the layouts apart. Boxes are in pixels of the frame or in shares of it, by the version that exported the model; a trial
 run tells. Class 0 of the model is class 1 of the contract, where 0 ends the list.
 
-Sources: ultralytics/ultralytics, ultralytics/utils/nms.py and ops.py. Upstream cuts masks on the grid of the prototypes,
-so they can stick out of their box by one of its cells. Here a mask ends at its box, as with its ``retina_masks``.
+Sources: ultralytics/ultralytics, ultralytics/utils/nms.py and ops.py. As there, a mask is cut on the prototypes' grid,
+by the upper left corners of its cells. There it can stick out of its box by one cell; here it ends at the box, too.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from deploy.export import frame
-from deploy.export.graphs import ExportError, Graph, describe
+from deploy.export.graphs import ExportError, Graph, describe, reason
 from deploy.export.kinds import Channels, YoloBoxes, YoloOptions
 from handler.model.contract import Resize
 from handler.types import Size
@@ -34,7 +34,7 @@ GREY = 114
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))  # of the grids of a head: P3-P5, P3-P6, P2-P5
 STRIDE = 4  # of the prototypes
 CLASS_OFFSET_PX = 7680  # between the boxes of two classes, so that none of one suppresses one of another
-MASK_PX = 80  # side of a mask; deploy/export/README.md has the table of what other sides lose
+MASK_PX = 80  # side of a mask; deploy/export/README.md has the table of what each side keeps
 MAX_SHARE, MIN_PIXELS = 2.0, 8.0  # the largest coordinate of a head is below the one, or above the other
 ROUNDING = 1e-3
 
@@ -81,7 +81,10 @@ def read(graph: Graph, options: YoloOptions) -> Detector:
     form, classes = _form(head, head_spec, frame_hw, depth)
     if form == "end-to-end" and options.iou is not None:
         raise ExportError(f"--iou must come with a raw head, got {head} {describe(head_spec)}, which is end-to-end")
-    outputs = graph.call({image: tf.constant(_picture(frame_hw))})
+    try:
+        outputs = graph.call({image: tf.constant(_picture(frame_hw))})
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"the model must run on an image of {frame_hw}, got: {reason(error)}") from error
     values = tf.cast(outputs[head], tf.float32).numpy()[0]
     rows = values.T if form == "raw" else values
     _check_rows(rows, form, classes)
@@ -93,9 +96,12 @@ def _image(graph: Graph) -> tuple[str, Size]:
     """Return name and size of the one input."""
     specs = list(graph.inputs.values())
     sides = specs[0].shape.as_list() if len(specs) == 1 and specs[0].shape.rank == 4 else []
-    fits = sides[:1] in ([1], [None]) and sides[3:] == [3] and None not in sides[1:3]
+    fits = sides[:1] in ([1], [None]) and sides[3:] == [3] and not any(side is None or side % 32 for side in sides[1:3])
     if not (fits and specs[0].dtype == tf.float32):
-        expected = "one input, the image float32 [1, height, width, 3] of a fixed size (format=saved_model, batch=1)"
+        expected = (
+            "one input, the image float32 [1, height, width, 3] of a fixed size, multiples of 32 "
+            "(format=saved_model, batch=1)"
+        )
         raise ExportError(f"a yolo model must have {expected}; got {graph.listing()}")
     return str(specs[0].name), (sides[1], sides[2])
 
@@ -163,10 +169,14 @@ def _check_rows(rows: npt.NDArray[Any], form: Form, classes: int | None) -> None
 
 
 def _unit(boxes: npt.NDArray[Any], wanted: YoloBoxes | None) -> YoloBoxes:
-    """Return the unit of the boxes [n, 4] of a whole head."""
+    """Return the unit of the boxes [n, 4] of a whole head, all zero if it found nothing."""
     largest = float(boxes.max())
-    seen: YoloBoxes | None = "shares" if largest < MAX_SHARE else "pixels" if largest > MIN_PIXELS else None
-    if largest <= 0 or (seen is None and wanted is None):
+    seen: YoloBoxes | None = None
+    if 0 < largest < MAX_SHARE:
+        seen = "shares"
+    elif largest > MIN_PIXELS:
+        seen = "pixels"
+    if seen is None and wanted is None:
         got = f"coordinates up to {largest:.3g} in a trial run"
         raise ExportError(f"boxes must be pixels or shares of the frame, got {got}: choose with --boxes")
     if wanted is not None and seen not in (None, wanted):
@@ -190,9 +200,9 @@ def answer(detector: Detector, outputs: Tensors, size_hw: tf.Tensor) -> tuple[tf
     window = tf.cast(frame.window(size_hw, tf.constant(detector.frame_hw)), tf.float32)
     corner, size = tf.tile(window[:2], [2]), tf.tile(window[2:] - window[:2], [2])
     boxes = tf.gather(boxes, [1, 0, 3, 2], axis=1)
-    boxes = tf.clip_by_value(boxes, corner, corner + size)
-    rows = tf.concat([(boxes - corner) / size, classes[:, None] + 1, scores[:, None]], 1)
-    return rows[None], _masks(detector, outputs, coefficients, boxes)[None]
+    visible = tf.clip_by_value(boxes, corner, corner + size)
+    rows = tf.concat([(visible - corner) / size, classes[:, None] + 1, scores[:, None]], 1)
+    return rows[None], _sample(_whole_masks(detector, outputs, coefficients, boxes), visible)[None]
 
 
 def _raw(detector: Detector, outputs: Tensors) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -231,11 +241,19 @@ def _in_pixels(detector: Detector, boxes: tf.Tensor) -> tf.Tensor:
     return boxes * tf.constant([width, height] * 2, tf.float32) if detector.boxes == "shares" else boxes
 
 
-def _masks(detector: Detector, outputs: Tensors, coefficients: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Return probabilities [n, MASK_PX, MASK_PX] over boxes [n, 4] (y1, x1, y2, x2 in pixels of the frame)."""
+def _whole_masks(detector: Detector, outputs: Tensors, coefficients: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Return probabilities [n, h, w] on the grid of the prototypes, zero outside of the boxes y1, x1, y2, x2 [n, 4]."""
     prototypes = tf.cast(outputs[detector.prototypes], tf.float32)[0]
     layout = "hwm" if detector.channels == "last" else "mhw"
     whole = tf.sigmoid(tf.einsum(f"{layout},nm->nhw", prototypes, coefficients))
+    y, x = (tf.range(0, side, STRIDE, tf.float32) for side in detector.frame_hw)
+    top, left, bottom, right = tf.split(boxes, 4, axis=1)
+    high, wide = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    return tf.where(high[:, :, None] & wide[:, None, :], whole, 0.0)
+
+
+def _sample(whole: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Return masks [n, MASK_PX, MASK_PX] over the boxes [n, 4] (y1, x1, y2, x2 in pixels) of whole ones [n, h, w]."""
     padded = tf.pad(whole, [[0, 0], [1, 1], [1, 1]], "SYMMETRIC")[..., None]  # the edge continues for half a cell
     cells = boxes / STRIDE + 1
     half = tf.tile((cells[:, 2:] - cells[:, :2]) / (2 * MASK_PX), [1, 2])
