@@ -253,11 +253,19 @@ def _whole_masks(detector: Detector, outputs: Tensors, coefficients: tf.Tensor, 
 
 
 def _sample(whole: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-    """Return masks [n, MASK_PX, MASK_PX] over the boxes [n, 4] (y1, x1, y2, x2 in pixels) of whole ones [n, h, w]."""
-    padded = tf.pad(whole, [[0, 0], [1, 1], [1, 1]], "SYMMETRIC")[..., None]  # the edge continues for half a cell
-    cells = boxes / STRIDE + 1
-    half = tf.tile((cells[:, 2:] - cells[:, :2]) / (2 * MASK_PX), [1, 2])
-    centres = cells - 0.5 + half * [1, 1, -1, -1]  # of the first and the last sample
-    last = tf.tile(tf.cast(tf.shape(padded)[1:3] - 1, tf.float32), [2])
-    owner = tf.range(tf.shape(boxes)[0])
-    return tf.image.crop_and_resize(padded, centres / last, owner, [MASK_PX, MASK_PX])[..., 0]
+    """Return masks [n, MASK_PX, MASK_PX] over the boxes [n, 4] (y1, x1, y2, x2 in pixels) of whole ones [n, h, w].
+
+    Bilinear, at the centres of MASK_PX x MASK_PX cells of the box; the edge of the whole mask continues outside.
+    """
+    top, left, bottom, right = tf.split(boxes / STRIDE, 4, axis=1)
+    rows = _weights(top, bottom, tf.shape(whole)[1])
+    columns = _weights(left, right, tf.shape(whole)[2])
+    return tf.matmul(tf.matmul(rows, whole), columns, transpose_b=True)
+
+
+def _weights(start: tf.Tensor, end: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Return the weights [n, MASK_PX, cells] of linear interpolation between ``start`` and ``end`` [n, 1], in cells."""
+    share = (tf.range(MASK_PX, dtype=tf.float32) + 0.5) / MASK_PX
+    centre = tf.range(tf.cast(cells, tf.float32)) + 0.5
+    at = tf.clip_by_value(start + (end - start) * share, centre[0], centre[-1])
+    return tf.nn.relu(1 - tf.abs(at[:, :, None] - centre))

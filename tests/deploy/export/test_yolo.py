@@ -2,24 +2,23 @@
 
 import itertools
 import json
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import model_pb2
 
 from deploy.export import signatures, write, yolo
 from deploy.export.__main__ import main
 from deploy.export.graphs import ExportError, Graph
-from deploy.export.kinds import YoloOptions
+from deploy.export.kinds import YoloBoxes, YoloOptions
 from deploy.export.report.segment import on_model_server
 from deploy.export.source import of_graph
-from deploy.model_server.predict import encode_response
 from handler.config import Config
 from handler.model.contract import ModelContract, Resize
 from tests.deploy.export import yolo_numpy
-from tests.deploy.export.yolo_fidelity import FORMS, PHOTOGRAPHS, compare, png, read, upstream
+from tests.deploy.export.yolo_fidelity import FORMS, PHOTOGRAPHS, compare, png, raw_bytes, read, upstream
 from tests.deploy.export.yolo_networks import CLASSES, Network, photograph, save
 
 DAILY = [(640, "v8", (1080, 1920)), (640, "11", (1000, 1000)), (640, "end-to-end", (1080, 1920))]
@@ -44,10 +43,7 @@ def test_the_function_finds_what_upstream_finds(tmp_path, frame_px, form, size_h
     assert len(difference.ious) >= 5
     assert max(difference.boxes_px) <= 1
     assert np.mean(difference.ious) >= 0.98
-    framed = yolo_numpy.letterbox(image, network.frame_hw)[None].astype(np.float32) / 255
-    raw = {name: tensor.numpy() for name, tensor in source.graph.call({"images": tf.constant(framed)}).items()}
-    response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
-    assert found.down_bytes * 10 <= len(response)
+    assert found.down_bytes * 10 <= raw_bytes(source, network, image)
 
 
 def constant(head, prototypes, frame_hw=SMALL, image=None):
@@ -98,7 +94,8 @@ def test_suppression_is_upstreams(options):
 
 
 @pytest.mark.parametrize(
-    ("form", "boxes", "channels"), itertools.product(("raw", "transposed"), ("pixels", "shares"), ("first", "last"))
+    ("form", "boxes", "channels"),
+    [*itertools.product(("raw", "transposed"), ("pixels", "shares"), ("first", "last"))],
 )
 def test_every_layout_gives_the_same(form, boxes, channels):
     head, prototypes = crowd(seed=5)
@@ -215,7 +212,7 @@ def test_boxes_that_the_trial_does_not_tell_follow_the_option():
     """Of an end-to-end head that finds nothing, all rows can be zero."""
     small = HEAD.copy()
     small[:, :4] *= 5 / small[:, :4].max()
-    for head, unit in itertools.product((small, np.zeros((1, 300, 38))), ("pixels", "shares")):
+    for head, unit in itertools.product((small, np.zeros((1, 300, 38))), get_args(YoloBoxes)):
         assert yolo.read(constant(head, PROTOTYPES), YoloOptions(boxes=unit)).boxes == unit
 
 

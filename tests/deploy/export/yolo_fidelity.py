@@ -1,7 +1,7 @@
-"""What exports of a YOLO keep of its own answers; ``python -m tests.deploy.export.yolo_fidelity`` prints the table.
+"""What exports of a YOLO keep and save; ``python -m tests.deploy.export.yolo_fidelity`` prints two tables.
 
-Its rows are sides of a mask. Its columns are IoUs with masks of upstream's default, and with those of its option
-``retina_masks``.
+The first has a row for each side of a mask, with IoUs with masks of upstream's default, and with those of its option
+``retina_masks``. The second counts the bytes of one answer.
 """
 
 import io
@@ -16,10 +16,13 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis import model_pb2
 
-from deploy.export import signatures, yolo
+from deploy.export import signatures, write, yolo
 from deploy.export.graphs import from_saved_model
+from deploy.export.report.segment import on_model_server
 from deploy.export.source import of_graph
+from deploy.model_server.predict import encode_response
 from deploy.tools.tables import table
 from handler import pipeline
 from handler.config import Config
@@ -92,7 +95,9 @@ def compare(instances, expected, native):
 def in_process(source, mask_px):
     """Return a function from an encoded image to instances: the int8 signature and the function's own pipeline."""
     with mock.patch.object(yolo, "MASK_PX", mask_px):
-        serve = signatures.int8(source).functions[signatures.SERVING].get_concrete_function()
+        exported = signatures.int8(source)
+        serve = exported.functions[signatures.SERVING]
+        serve(input_image=tf.zeros([1, 8, 8, 3], tf.int8))  # traced with that side
     contract = signatures.int8_contract(source)
 
     def predict(inputs):
@@ -121,8 +126,32 @@ def measure(frame_px):
     return total
 
 
+def raw_bytes(source, network, image):
+    """Return the bytes of the response that would carry the heads and prototypes of an image."""
+    framed = yolo_numpy.letterbox(image, network.frame_hw)[None].astype(np.float32) / 255
+    raw = {name: tensor.numpy() for name, tensor in source.graph.call({"images": tf.constant(framed)}).items()}
+    return len(encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False))
+
+
+def describe_bytes():
+    """Return the table of bytes down, for one photograph of 16:9 and as served by the stand-in."""
+    rows = []
+    for frame_px, (name, form) in itertools.product((640, 1024), FORMS.items()):
+        network, image = Network((frame_px, frame_px), **form), photograph(PHOTOGRAPHS[1], seed=1)
+        with tempfile.TemporaryDirectory() as folder:
+            source = read(save(Path(folder, "source"), network))
+            write.write(signatures.int8(source), Path(folder, "model"))
+            with on_model_server(Path(folder, "model"), source.settings) as segment:
+                found = segment(png(image))
+            raw = raw_bytes(source, network, image)
+        most = raw // (10 * yolo.MASK_PX**2)
+        counts = [f"{len(found.instances)}", f"{raw:,}", f"{found.down_bytes:,}", f"1/{raw / found.down_bytes:.0f}"]
+        rows.append([f"{name}, {frame_px} x {frame_px}", *counts, f"{most}"])
+    return table(["network", "objects", "raw, bytes", "int8, bytes", "", "1/10 up to objects"], rows)
+
+
 def describe():
-    """Return the table."""
+    """Return the table of masks."""
     rows = []
     for frame_px in (640, 1024):
         for mask_px, found in measure(frame_px).items():
@@ -134,4 +163,4 @@ def describe():
 
 
 if __name__ == "__main__":
-    sys.stdout.write(describe() + "\n")
+    sys.stdout.write(f"{describe()}\n\n{describe_bytes()}\n")
