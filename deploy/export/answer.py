@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from deploy.export import dialects, frame, pixels
+from deploy.export import dialects, frame, pixels, yolo
 from deploy.export.graphs import Tensors
 from deploy.export.reading import Reading
 from deploy.export.source import Source
@@ -28,14 +28,22 @@ def rows_and_masks(source: Source, outputs: Tensors, size_hw: tf.Tensor) -> tupl
     if source.dialect == "matterport":
         return outputs[DETECTIONS], probabilities(own_masks(outputs), source.reading)
     frame_hw = size_hw if source.frame_hw is None else tf.constant(source.frame_hw)
-    rows, masks = dialects.normalised_rows(outputs, frame_hw, source.dialect, source.reading)
-    masks = probabilities(masks, source.reading)
-    if source.reading.mask_of == "image":
-        masks = cut_out(masks, rows[..., :4])
-    if source.frame_hw is not None and source.reading.resize != "stretch":
-        filled = tf.cast(pixels.fitted_size(size_hw, source.frame_hw) / frame_hw, tf.float32)
-        rows = tf.concat([rows[..., :4] / tf.tile(filled, [2]), rows[..., 4:]], -1)
-    return rows, masks
+    window = frame.window(size_hw, frame_hw, centred=pixels.is_centred(source.reading))
+    if source.dialect == "yolo":
+        rows, masks = yolo.rows_and_masks(outputs, source.layout, window, source.reading)
+    else:
+        rows, masks = dialects.normalised_rows(outputs, frame_hw, source.dialect, source.reading)
+        masks = probabilities(masks, source.reading)
+        if source.reading.mask_of == "image":
+            masks = cut_out(masks, rows[..., :4])
+    return (rows if source.frame_hw is None else _in_image(rows, frame_hw, window)), masks
+
+
+def _in_image(rows: tf.Tensor, frame_hw: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Return rows [1, N, 6] in shares of the image at its window in the frame; they come in shares of the frame."""
+    frame_size, corner, size = (tf.cast(tf.tile(one, [2]), tf.float32) for one in (frame_hw, window[:2], window[2:]))
+    boxes = (rows[..., :4] * frame_size - corner) / (size - corner)
+    return tf.concat([boxes, rows[..., 4:]], -1)
 
 
 def own_masks(outputs: Tensors) -> tf.Tensor:

@@ -4,43 +4,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from deploy.export import dialects, signatures, trial
-from deploy.export.graphs import ExportError, describe, reason
+from deploy.export.graphs import describe
 from deploy.export.report.files import file_name, list_images, readable_images
-from deploy.export.report.segment import Segment, Segmentation, encode_png, in_process, in_tensorflow
+from deploy.export.report.segment import Segmentation, ask, encode_png, in_process, in_tensorflow
+from deploy.export.settle import Settled
 from deploy.export.signatures import SERVING, Exported
 from deploy.export.source import Source
+from deploy.export.write import compare
 from deploy.tools.tables import table
-from handler.errors import SegmentError
 
 ABSENT = "-"
 
 
-def check(source: Source, images: Path | None) -> str:
-    """Return what an int8 export of ``source`` would be, as text; send it the images of a folder, or one of squares.
+def check(settled: Settled, images: Path | None) -> str:
+    """Return what an int8 export of a source would be, as text; send it the images of a folder, or the exporter's own.
 
-    Raises ExportError if there is no image that can be read, or if the model does not answer for one.
+    Raises ExportError if there is no image that can be read, if the model does not answer for one, or if the export
+    finds other objects.
     """
+    source = settled.source
     exported = signatures.int8(source)
-    pictures = {"squares": encode_png(trial.picture(source))} if images is None else _read(images)
+    compare(exported.functions[SERVING], settled.examples)
     models = {"model": in_tensorflow(source), "int8": in_process(source, exported)}
     found = {
-        name: {kind: _ask(segment, data, kind, name) for kind, segment in models.items()}
-        for name, data in tqdm(pictures.items(), "pictures", unit="picture", disable=None)
+        name: {kind: ask(segment, data, kind, name) for kind, segment in models.items()}
+        for name, data in tqdm(_read(images).items(), "pictures", unit="picture", disable=None)
     }
     parts = [describe_source(source), table(("", "tensor", "model", "int8 export"), tensors(source, exported), left=4)]
-    parts += [_picture_table(found)]
-    if not any(len(one["model"].instances) for one in found.values()):
-        parts += ["No object was found: give --images, a folder of photographs of what the model knows."]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "\n".join(settled.lines), _picture_table(found)])
 
 
 def describe_source(source: Source) -> str:
     """Return the dialect of a source, and which of its outputs show it."""
-    marks = ", ".join(dialects.MARKS[source.dialect])
+    marks = ", ".join(source.graph.names.get(mark, mark) for mark in dialects.MARKS[source.dialect])
     return f"{source.graph.description}: dialect {source.dialect}, because of the outputs {marks}"
 
 
@@ -51,22 +52,23 @@ def tensors(source: Source, exported: Exported) -> list[tuple[str, str, str, str
     inputs = {str(spec.name): spec for spec in tf.nest.flatten(function.structured_input_signature)}
     outputs = function.structured_outputs
     return [
-        (way, name, *(describe(side[name]) if name in side else ABSENT for side in (ours, theirs)))
+        (way, _name(source, name), *(describe(side[name]) if name in side else ABSENT for side in (ours, theirs)))
         for way, ours, theirs in (("up", source.graph.inputs, inputs), ("down", source.graph.outputs, outputs))
         for name in dict.fromkeys([*ours, *theirs])
     ]
 
 
-def _read(folder: Path) -> dict[str, bytes]:
+def _name(source: Source, name: str) -> str:
+    """Return the name of a tensor, after the model's own name if that is another one."""
+    own = source.graph.names.get(name, name)
+    return name if own == name else f"{own} ({name})"
+
+
+def _read(folder: Path | None) -> dict[str, bytes]:
+    if folder is None:
+        return {name: encode_png(np.asarray(photo.image)) for name, photo in trial.own_photographs().items()}
     paths, _ = readable_images(*list_images(folder), folder)
     return {file_name(path): path.read_bytes() for path in paths}
-
-
-def _ask(segment: Segment, data: bytes, kind: str, name: str) -> Segmentation:
-    try:
-        return segment(data)
-    except (SegmentError, tf.errors.OpError, ValueError) as error:
-        raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
 
 
 def _picture_table(found: Mapping[str, Mapping[str, Segmentation]]) -> str:

@@ -1,4 +1,4 @@
-"""The dialect of a graph: Matterport's Mask R-CNN, TensorFlow's Object Detection API (and Hub), or the Model Garden.
+"""The dialect of a graph: Matterport's Mask R-CNN, the Object Detection API (and Hub), the Model Garden, or YOLO.
 
 ================  =================================================================================================
 matterport        input_image float32 [b, H, W, 3 or 1], perhaps input_image_meta [b, 12 + classes] and input_anchors
@@ -8,6 +8,7 @@ object-detection  an image [b, H, W, 3 or 1] of whole numbers or floats -> detec
                   image, detection_classes, detection_scores [1, N], detection_masks [1, N, h, w], num_detections [1]
 model-garden      the same, with boxes in pixels of the image as the graph resized it, and image_info [1, 4, 2]: rows
                   original size, size asked for, scale, offset
+yolo              an image float32 [1, H, W, 3] -> two outputs of any name; see :mod:`deploy.export.yolo`
 ================  =================================================================================================
 
 b is 1 or free. H and W of an image are free, or both fixed.
@@ -21,8 +22,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from deploy.export import yolo
 from deploy.export.graphs import ExportError, Graph, Signature, Tensors, describe
-from deploy.export.kinds import Dialect
+from deploy.export.kinds import WRAP, Dialect
 from deploy.export.reading import Reading
 from handler.model import matterport
 from handler.model.matterport import ANCHORS, DETECTIONS, IMAGE, MASKS, META
@@ -34,6 +36,7 @@ MARKS: dict[Dialect, tuple[str, ...]] = {  # the outputs that show a dialect
     "matterport": matterport.OUTPUTS,
     "object-detection": DETECTION,
     "model-garden": (*DETECTION, IMAGE_INFO),
+    "yolo": yolo.OUTPUTS,
 }
 RANKS = {
     "detection_boxes": 3,
@@ -46,8 +49,7 @@ RANKS = {
     ANCHORS: 3,
     DETECTIONS: 3,
 }
-ONE_IMAGE = "export it again for one image, or any number (IMAGES_PER_GPU = 1, --batch_size=1)"
-WRAP = "wrap the model in a function of RGB pixels alone, and export that"
+ONE_IMAGE = "export it again for one image, or any number (IMAGES_PER_GPU = 1, --batch_size=1, batch=1)"
 
 Names = Mapping[str, str]  # a dialect's name of a tensor -> the model's
 
@@ -87,6 +89,8 @@ def _recognise(signature: Signature, requested: str | None, reading: Reading) ->
         found["model-garden" if IMAGE_INFO in names else "object-detection"] = names
         if IMAGE_INFO in names and requested == "object-detection":
             found["object-detection"] = names
+    if not found and (requested == "yolo" or yolo.is_alike(signature)):
+        found["yolo"] = yolo.names(signature)
     if not found:
         raise ExportError(_stranger(signature))
     if requested is None and len(found) > 1:
@@ -95,15 +99,22 @@ def _recognise(signature: Signature, requested: str | None, reading: Reading) ->
     if requested is not None and requested not in found:
         raise ExportError(f"--dialect {requested} must fit the model, got {signature.listing()}")
     dialect = next(fit for fit in found if requested in (None, fit))
-    check = _check_matterport if dialect == "matterport" else _check_detection
-    check(signature, found[dialect])
-    return dialect, found[dialect]
+    names = found[dialect]
+    if dialect == "matterport":
+        _check_matterport(signature, names)
+    elif dialect == "yolo":
+        head, prototypes = (signature.outputs[names[one]] for one in yolo.OUTPUTS)
+        yolo.read(_pixels(signature), head, prototypes, reading.prototypes)
+    else:
+        _pixels(signature)
+        _check_detection(signature, names)
+    return dialect, names
 
 
 def _stranger(signature: Signature) -> str:
     """Return why a model of no dialect is not taken."""
-    expected = f"{DETECTIONS} and {MASKS}, or {', '.join(DETECTION)}"
-    hint = "another: --signature"
+    expected = f"{DETECTIONS} and {MASKS}, or {', '.join(DETECTION)}, or the two of a YOLO"
+    hint = f"another: --signature; or {WRAP}"
     if META in matterport.find_inputs(_tensors(signature.inputs)):
         hint = "other names of the first two: --detections and --masks"
     return f"the signature must have outputs {expected}; got {signature.listing()} ({hint})"
@@ -144,6 +155,7 @@ def _renamed(graph: Graph, names: Names) -> Graph:
 
     return dataclasses.replace(
         graph,
+        names=names,
         inputs={own.get(name, name): spec for name, spec in graph.inputs.items()},
         outputs={own.get(name, name): spec for name, spec in graph.outputs.items()},
         call=call,
@@ -182,7 +194,8 @@ def _misnamed(signature: Signature, one: str) -> str:
     )
 
 
-def _check_detection(signature: Signature, names: Names) -> None:
+def _pixels(signature: Signature) -> tf.TensorSpec:
+    """Return the one input of a model that is not Matterport's. Raises ExportError if it is no image of pixels."""
     if len(signature.inputs) != 1:
         raise ExportError(f"the model must have one input, the image, got {signature.listing()}: {WRAP}")
     ((name, image),) = signature.inputs.items()
@@ -196,6 +209,10 @@ def _check_detection(signature: Signature, names: Names) -> None:
         hint = "; an int8 export is no source: export from float32" if image.dtype == tf.int8 else ""
         raise ExportError(f"the image input must be {expected}, got {name} {describe(image)}{hint}")
     _check_image(image, name)
+    return image
+
+
+def _check_detection(signature: Signature, names: Names) -> None:
     for one, output in names.items():
         spec = signature.outputs[output]
         if one in RANKS and spec.shape.rank not in (RANKS[one], None):

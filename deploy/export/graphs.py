@@ -49,7 +49,8 @@ class Graph(Signature):
     """A model: named inputs to named outputs.
 
     ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
-    class id, if the model carries them. ``others``: the model's other signatures.
+    class id, if it carries them. ``others``: the model's other signatures. ``names``: its own names of
+    what a dialect names.
     """
 
     call: Callable[[Tensors], Tensors]
@@ -57,6 +58,7 @@ class Graph(Signature):
     description: str
     labels: Mapping[int, str] = field(default_factory=dict)
     others: Mapping[str, Signature] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def from_builder(builder: str, weights: Path) -> Graph:

@@ -10,6 +10,6 @@ KINDS = {
     "check": "What an int8 export of a model would be: its dialect, tensors, bytes and objects. Writes nothing.",
     "report": "What each of them costs and saves on your own images, as a page to look at.",
 }
-Dialect = Literal["matterport", "object-detection", "model-garden"]
+Dialect = Literal["matterport", "object-detection", "model-garden", "yolo"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
-WRAP = 'a model that is not taken as it is can be wrapped: deploy/export/README.md, "A model that is not taken"'
+WRAP = 'wrap the model in a function of RGB pixels (deploy/export/README.md, "A model that is not taken")'

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from deploy.export import answer, trial
+from deploy.export import answer, trial, yolo
 from deploy.export.dialects import COUNT, DETECTION, IMAGE_INFO, image_of
 from deploy.export.graphs import ExportError, reason
 from deploy.export.reading import MaskOf, MaskValues, Reading, Scale
@@ -82,7 +82,9 @@ def settle(source: Source, pictures: Path | None = None) -> Settled:
     """
     photos = trial.photographs(pictures)
     lines: list[str] = []
-    if source.dialect in ("object-detection", "model-garden"):
+    if source.dialect == "yolo":
+        source, lines = _settle_yolo(source, photos)
+    elif source.dialect != "matterport":
         source, lines = _settle_detections(source, photos)
     examples: list[Example] = []
     tried = 0
@@ -131,6 +133,15 @@ def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source,
     return dataclasses.replace(source, reading=reading), lines
 
 
+def _settle_yolo(source: Source, photos: Sequence[Photo]) -> tuple[Source, list[str]]:
+    """Return a YOLO with the unit of its boxes, and a line that tells it. Raises ExportError if its head is odd."""
+    heads = [_run(source, _pixels(source, photo))[yolo.HEAD].numpy() for photo in photos[:ENOUGH]]
+    boxes = yolo.find_unit(np.concatenate(heads), source.layout, source.reading.boxes)
+    reading = dataclasses.replace(source.reading, boxes=boxes)
+    unit = "pixels" if boxes == "pixels" else "shares of the model's size"
+    return dataclasses.replace(source, reading=reading), [f"boxes of the {source.layout.form} head are {unit}"]
+
+
 def _known_scale(source: Source, photos: Sequence[Photo]) -> Source:
     """Return a source with the scale of its pixels: 0..255, unless another finds clearly more.
 
@@ -156,7 +167,7 @@ def _known_scale(source: Source, photos: Sequence[Photo]) -> Source:
 
 def _look(source: Source, photo: Photo) -> Seen:
     """Run a detection model on a photo, and keep what its answers show."""
-    rgb = tf.constant(trial.pixels_of(source, photo)[None], tf.int32)
+    rgb = _pixels(source, photo)
     outputs, size_hw = _run(source, rgb), (int(rgb.shape[1]), int(rgb.shape[2]))
     boxes, classes, scores = (tf.cast(outputs[name], tf.float32).numpy()[0] for name in DETECTION[:3])
     masks = outputs[DETECTION[3]][0]
@@ -252,7 +263,11 @@ def refuse_pixels(boxes: Array) -> None:
 def _refuse_scores(scores: Array, source: Source) -> None:
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-3 or high > 1 + 1e-3:
-        option = "" if source.dialect == "matterport" else ": --score-values says whether they are 0..100 or logits"
+        option = (
+            ""
+            if source.dialect in ("matterport", "yolo")
+            else ": --score-values says whether they are 0..100 or logits"
+        )
         raise ExportError(f"scores must be probabilities, 0..1, got {low:g} to {high:g}{option}")
 
 
@@ -268,11 +283,15 @@ def _example(source: Source, photo: Photo) -> Example:
 
     Raises ContractViolation if the function would refuse them.
     """
-    rgb = trial.pixels_of(source, photo)[None]
-    size_hw = tf.constant(rgb.shape[1:3])
-    rows, masks = answer.rows_and_masks(source, _run(source, tf.constant(rgb, tf.int32)), size_hw)
+    rgb = _pixels(source, photo)
+    rows, masks = answer.rows_and_masks(source, _run(source, rgb), tf.shape(rgb)[1:3])
     count = len(select(rows.numpy()[0], Options(), None).index)  # raises ContractViolation, as for a request
-    return Example(trial.codes_of(rgb), rows.numpy()[0, :count], masks[0, :count].numpy())
+    return Example(trial.codes_of(rgb.numpy().astype(np.uint8)), rows.numpy()[0, :count], masks[0, :count].numpy())
+
+
+def _pixels(source: Source, photo: Photo) -> tf.Tensor:
+    """Return a photo as int32 [1, h, w, 3], resized as the function does it."""
+    return tf.constant(trial.pixels_of(source, photo)[None], tf.int32)
 
 
 def _run(source: Source, rgb: tf.Tensor) -> Mapping[str, tf.Tensor]:

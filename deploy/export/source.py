@@ -1,12 +1,15 @@
 """What is exported: a graph, its dialect, and what the graph does not say of itself."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from deploy.export import yolo
 from deploy.export.dialects import image_of, recognise
 from deploy.export.graphs import ExportError, Graph, describe
 from deploy.export.kinds import Dialect
-from deploy.export.reading import Reading
+from deploy.export.reading import DIALECTS_OF, Reading, listed
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import MatterportSettings, Resize
 from handler.model.matterport import ANCHORS, IMAGE, MASKS, META
@@ -61,10 +64,14 @@ class Source:
             return self.settings.resize
         if self.frame_hw is None:
             return Resize(mode="fit", min_dim=0, max_dim=self.settings.resize.max_dim)
-        side = max(self.frame_hw)
-        if self.reading.resize == "stretch":
-            return Resize(mode="stretch", min_dim=0, max_dim=side)
-        return Resize(mode="fit", min_dim=side, max_dim=side)  # enlarged, too: the image fills the frame
+        mode: Literal["stretch", "letterbox"] = "stretch" if self.reading.resize == "stretch" else "letterbox"
+        return Resize(mode=mode, min_dim=0, max_dim=max(self.frame_hw), frame_hw=self.frame_hw)
+
+    @property
+    def layout(self) -> yolo.Layout:
+        """What the shapes of a YOLO say."""
+        head, prototypes = (self.graph.outputs[name] for name in yolo.OUTPUTS)
+        return yolo.read(image_of(self.graph), head, prototypes, self.reading.prototypes)
 
     @property
     def is_plain(self) -> bool:
@@ -90,18 +97,21 @@ def of_graph(
     """
     found, named = recognise(graph, dialect, reading)
     source = Source(named, found, settings, labels or graph.labels, reading, dialect is not None)
+    unfit = [name for name, fits in DIALECTS_OF.items() if found not in fits and getattr(reading, name) is not None]
+    if unfit:
+        raise ExportError(f"{listed(unfit)} must come with a model of another dialect, got {found}")
     if found == "matterport":
-        _check_labels(source)
+        if source.labels or META in named.inputs:
+            _check_labels(source.labels, source.num_classes - 1, "class of the model but the background")
         _check_frame(source)
-        unfit = {"--resize": reading.resize, "--first-class": reading.first_class, "--mask-of": reading.mask_of}
-        unfit["--score-values"] = reading.score_values
-    else:
-        unfit = {"--detections": reading.detections, "--masks": reading.masks}
-        if source.frame_hw is None and reading.resize is not None:
-            raise ExportError("--resize must come with an image of fixed size, got a model that takes any size")
-    if given := [option for option, value in unfit.items() if value is not None]:
-        raise ExportError(f"{', '.join(given)} must come with a model of another dialect, got {found}")
-    image = source.graph.inputs[IMAGE] if found == "matterport" else image_of(source.graph)
+    elif source.frame_hw is None and reading.resize is not None:
+        raise ExportError("--resize must come with an image of fixed size, got a model that takes any size")
+    if found == "yolo":
+        layout = source.layout
+        if layout.classes is not None:
+            _check_labels(source.labels, layout.classes, "class of the model, the first as 1")
+        source = dataclasses.replace(source, reading=yolo.with_defaults(reading, layout))
+    image = named.inputs[IMAGE] if found == "matterport" else image_of(named)
     if reading.scale not in (None, "0..255") and not image.dtype.is_floating:
         raise ExportError(f"--scale {reading.scale} must come with an image of floats, got {describe(image)}")
     if image.shape[3] == 1 and (reading.bgr or reading.scale == "imagenet"):
@@ -109,16 +119,10 @@ def of_graph(
     return source
 
 
-def _check_labels(source: Source) -> None:
-    if not source.labels and META not in source.graph.inputs:
-        return
-    expected = set(range(1, source.num_classes))
-    if source.labels and set(source.labels) != expected:
-        ids = f"ids {min(source.labels)}..{max(source.labels)}"
-        raise ExportError(
-            f"--labels must have {len(expected)} names, one for each class of the model but the background, "
-            f"got {len(source.labels)} with {ids}"
-        )
+def _check_labels(labels: Mapping[int, str], classes: int, each: str) -> None:
+    if labels and set(labels) != set(range(1, classes + 1)):
+        ids = f"ids {min(labels)}..{max(labels)}"
+        raise ExportError(f"--labels must have {classes} names, one for each {each}, got {len(labels)} with {ids}")
 
 
 def _check_frame(source: Source) -> None:

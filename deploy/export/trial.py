@@ -1,5 +1,6 @@
 """Pictures that a model is tried on, and the inputs that a new export runs on before it is put in place."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ Array = npt.NDArray[Any]
 SQUARE_PX = 32
 PICTURES = 8
 PHOTOGRAPHS = ("chelsea.png", "coins.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+DRAWINGS = ((320, 200), (240, 400))
 
 
 def pixels_of(source: Source, photo: Photo) -> npt.NDArray[np.uint8]:
@@ -33,12 +35,12 @@ def codes_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
 
 
 def photographs(folder: Path | None) -> list[Photo]:
-    """Return at most PICTURES photos: the first files of a folder, or else well-known photographs and two drawings.
+    """Return at most PICTURES photos: the first files of a folder, or else the exporter's own.
 
     Raises ExportError if the folder has no image that can be read.
     """
     if folder is None:
-        return list(_own_photographs())
+        return list(own_photographs().values())
     paths, others = list_images(folder)
     photos: list[Photo] = []
     for path in paths:
@@ -52,9 +54,11 @@ def photographs(folder: Path | None) -> list[Photo]:
 
 
 @cache
-def _own_photographs() -> tuple[Photo, ...]:
-    named = (Image.open(Path(skimage.data_dir) / name).convert("RGB") for name in PHOTOGRAPHS)
-    return (*map(Photo.of, named), Photo.of(_drawing(320, 200)), Photo.of(_drawing(240, 400)))
+def own_photographs() -> Mapping[str, Photo]:
+    """Return the exporter's own PICTURES by name: well-known photographs and two drawings."""
+    images = {name: Image.open(Path(skimage.data_dir) / name).convert("RGB") for name in PHOTOGRAPHS}
+    images |= {f"drawing {width} x {height}": _drawing(width, height) for width, height in DRAWINGS}
+    return {name: Photo.of(image) for name, image in images.items()}
 
 
 def _drawing(width: int, height: int) -> Image.Image:
@@ -69,15 +73,16 @@ def _drawing(width: int, height: int) -> Image.Image:
 
 
 def picture(source: Source) -> npt.NDArray[np.uint8]:
-    """Return an image uint8 [side, side, 3] of the largest size that a client sends: grey squares on a slope."""
-    side = source.resize.max_dim
-    y, x = np.mgrid[:side, :side]
-    grey = (y // SQUARE_PX + x // SQUARE_PX) % 2 * 96 + (x + y) * 128 // (2 * side)
+    """Return an image uint8 [h, w, 3] of the largest size that a client sends: grey squares on a slope."""
+    resize = source.resize
+    height, width = resize.frame_hw if isinstance(resize.frame_hw, tuple) else (resize.max_dim, resize.max_dim)
+    y, x = np.mgrid[:height, :width]
+    grey = (y // SQUARE_PX + x // SQUARE_PX) % 2 * 96 + (x + y) * 128 // (height + width)
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def int8_inputs(source: Source) -> dict[str, Array]:
-    """Return the input of a int8 export: int8 [1, side, side, 3], code = pixel - 128."""
+    """Return the input of an int8 export: int8 [1, h, w, 3], code = pixel - 128."""
     return {"input_image": codes_of(picture(source))[None]}
 
 

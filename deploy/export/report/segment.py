@@ -16,6 +16,7 @@ from PIL import Image
 from tensorflow_serving.apis import model_pb2
 
 from deploy.export import answer, signatures
+from deploy.export.graphs import ExportError, reason
 from deploy.export.source import Source
 from deploy.model_server.flags import Flags
 from deploy.model_server.predict import encode_response
@@ -24,6 +25,7 @@ from handler import pipeline
 from handler.backend import wire
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient
+from handler.errors import SegmentError
 from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.model.detections import Detections, gather_masks, select
@@ -132,6 +134,14 @@ def _message_bytes(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) ->
     request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, inputs)
     response = encode_response(outputs, model_pb2.ModelSpec(name="model"), as_content=False)
     return len(request), len(response)
+
+
+def ask(segment: Segment, data: bytes, kind: str, name: str) -> Segmentation:
+    """Return what a model finds in the image ``name``. Raises ExportError if it does not answer, as ``kind``."""
+    try:
+        return segment(data)
+    except (SegmentError, tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
 
 
 def float32_contract(source: Source) -> ModelContract:

@@ -25,6 +25,19 @@ def test_graph_and_client_make_the_same_inputs(resize, size_hw):
     np.testing.assert_array_equal(frame.meta(tf.constant(size_hw), frame_hw, 4), mold.meta(there, 4))
 
 
+@pytest.mark.parametrize("size_hw", SIZES)
+def test_a_letterbox_is_padded_with_one_grey_at_the_same_window(size_hw):
+    resize = Resize(mode="letterbox", min_dim=0, max_dim=320, frame_hw=(192, 320))
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    molded, there = mold.mold(Photo.of(Image.fromarray(image)), resize, padded=False)
+    framed = frame.centre(tf.constant(molded[None], tf.float32), tf.constant(there.frame_hw), 114)[0].numpy()
+    top, left, bottom, right = there.window
+    np.testing.assert_array_equal(framed[top:bottom, left:right], molded)
+    framed[top:bottom, left:right] = 114
+    assert framed.shape == (192, 320, 3)
+    assert (framed == 114).all()
+
+
 @pytest.mark.parametrize("frame_hw", [(64, 64), (192, 320), (1024, 1024)])
 @pytest.mark.parametrize(
     "spec", [AnchorInput(), AnchorInput(scales=(12, 24, 48, 96, 192))], ids=["upstream", "bundled"]
