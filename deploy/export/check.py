@@ -52,10 +52,14 @@ def tensors(source: Source, exported: Exported) -> list[tuple[str, str, str, str
     inputs = {str(spec.name): spec for spec in tf.nest.flatten(function.structured_input_signature)}
     outputs = function.structured_outputs
     return [
-        (way, _name(source, name), *(describe(side[name]) if name in side else ABSENT for side in (ours, theirs)))
+        (way, _name(source, name), _described(ours, name), _described(theirs, name))
         for way, ours, theirs in (("up", source.graph.inputs, inputs), ("down", source.graph.outputs, outputs))
         for name in dict.fromkeys([*ours, *theirs])
     ]
+
+
+def _described(specs: Mapping[str, tf.TensorSpec], name: str) -> str:
+    return describe(specs[name]) if name in specs else ABSENT
 
 
 def _name(source: Source, name: str) -> str:

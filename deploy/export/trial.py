@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import skimage
 from PIL import Image, ImageDraw
+from skimage import data
 
 from deploy.export.report.files import list_images, readable_images
 from deploy.export.source import Source
@@ -56,7 +56,7 @@ def photographs(folder: Path | None) -> list[Photo]:
 @cache
 def own_photographs() -> Mapping[str, Photo]:
     """Return the exporter's own PICTURES by name: well-known photographs and two drawings."""
-    images = {name: Image.open(Path(skimage.data_dir) / name).convert("RGB") for name in PHOTOGRAPHS}
+    images = {name: Image.open(Path(data.data_dir) / name).convert("RGB") for name in PHOTOGRAPHS}
     images |= {f"drawing {width} x {height}": _drawing(width, height) for width, height in DRAWINGS}
     return {name: Photo.of(image) for name, image in images.items()}
 

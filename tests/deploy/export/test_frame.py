@@ -30,7 +30,7 @@ def test_a_letterbox_is_padded_with_one_grey_at_the_same_window(size_hw):
     resize = Resize(mode="letterbox", min_dim=0, max_dim=320, frame_hw=(192, 320))
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
     molded, there = mold.mold(Photo.of(Image.fromarray(image)), resize, padded=False)
-    framed = frame.centre(tf.constant(molded[None], tf.float32), tf.constant(there.frame_hw), 114)[0].numpy()
+    framed = frame.pad(tf.constant(molded[None]), tf.constant(there.frame_hw), rest=114)[0].numpy().copy()
     top, left, bottom, right = there.window
     np.testing.assert_array_equal(framed[top:bottom, left:right], molded)
     framed[top:bottom, left:right] = 114

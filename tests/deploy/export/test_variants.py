@@ -6,6 +6,7 @@ Each model finds the two ellipses of a picture by its pixels. The expectation is
 import io
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -210,7 +211,7 @@ def declared(outputs, inputs=IMAGES, dtype=tf.float32):
     return finders.Graph(specs, found, None, (), "declared")
 
 
-SIGNATURES = {
+SIGNATURES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "four channels": (finders.detection(channels=4, bgr=True), {}, "has no fourth channel.* wrap the model"),
     "channels first": (finders.detection(size=(3, 64), channels=64), {}, "channels come last here: transpose"),
     "batch of 8": (finders.detection(batch=8), {}, r"one image at a time, got uint8 \[8, .*--batch_size=1"),
