@@ -73,6 +73,7 @@ def from_builder(builder: str, weights: Path) -> Graph:
     try:
         model = build()
     except Exception as error:  # its own code may raise anything
+        _check_eager(builder)
         raise ExportError(f"--builder must return a Keras model, got from {builder} {_failure(error)}") from error
     _check_eager(builder)
     if not isinstance(model, keras.Model):
@@ -90,6 +91,7 @@ def _import_builder(builder: str) -> Callable[[], Any]:
         build: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
         inspect.signature(build).bind()
     except Exception as error:  # a module runs its own code
+        _check_eager(builder)
         expected = "package.module:function that can be called without arguments"
         raise ExportError(f"--builder must be {expected}, got {builder}: {_failure(error)}") from error
     _check_eager(builder)

@@ -228,6 +228,7 @@ def test_a_file_that_is_no_library_of_ops(tmp_path, capsys):
 
 
 OPS = """
+#include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"

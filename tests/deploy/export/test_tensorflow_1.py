@@ -89,6 +89,22 @@ def test_weights_are_variables_of_the_export(tmp_path, weigh):
     assert [SIDE, SIDE] in shapes.values()
 
 
+@pytest.mark.campaign
+def test_more_than_2_gb_of_weights(tmp_path):
+    """A graph cannot hold them: protobuf ends at 2 GB."""
+
+    def weigh(session):
+        parts = [
+            v1.get_variable(f"part_{part}", [14000, 14000], initializer=v1.zeros_initializer()) for part in range(3)
+        ]
+        session.run(v1.global_variables_initializer())
+        return constant(session) + sum(tf.reduce_sum(part) for part in parts)
+
+    rows = export(save(tmp_path / "mine" / "1", weigh), tmp_path / "out")
+    np.testing.assert_allclose(rows[:, 5], 1 / (1 + np.exp(-WEIGHTS.sum(1)[:ROWS])), rtol=1e-5)
+    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) > 1 << 31
+
+
 def integers(_):
     """Return classes from a table of numbers that the graph holds."""
     pairs = v1.lookup.KeyValueTensorInitializer(list(CODES), list(CODES.values()), tf.int64, tf.int64)
