@@ -255,6 +255,7 @@ def test_the_command_takes_the_options_and_labels(tmp_path, capsys):
 
 
 @pytest.mark.campaign
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2
 def test_the_report_compares_a_yolo_with_itself(tmp_path):
     save(tmp_path / "source", Network((192, 320)))
     (tmp_path / "photos").mkdir()
