@@ -8,8 +8,8 @@ prototypes      [1, H/4, W/4, M] or [1, M, H/4, W/4]: a mask's logits are coeffi
 ==============  =====================================================================================================
 
 A raw head has a place for each cell of its grids, whose strides are powers of two: A = 8400 for 640 x 640. This tells
-the layouts apart. Boxes are in pixels of the frame or in shares of it, by the version that exported the model; a trial
-run tells. Class 0 of the model is class 1 of the contract, where 0 ends the list.
+the layouts apart. Boxes are in pixels of the frame or in shares of it, by the version that exported the model; the
+answers for pictures tell. Class 0 of the model is class 1 of the contract, where 0 ends the list.
 
 Sources: ultralytics/ultralytics, ultralytics/utils/nms.py and ops.py. As there, a mask is cut on the prototypes' grid,
 by the upper left corners of its cells. There it can stick out of its box by one cell; here it ends at the box, too.

@@ -69,6 +69,7 @@ DETECTION = [
     Taken("fixed size, padded", {"size": (256, 256)}, box_px=1.5),
     Taken("fixed size, squeezed", {"size": (256, 256)}, {"resize": "stretch"}, box_px=1.5),
     Taken("fixed wide size", {"size": (192, 320)}, box_px=2.0),
+    Taken("fixed wide size, in a letterbox", {"size": (192, 320)}, {"resize": "letterbox"}, box_px=2.0),
     Taken("fixed wide size, squeezed", {"size": (192, 320)}, {"resize": "stretch"}, box_px=2.0),
     Taken(
         "fixed size, float32, 0..1, BGR",

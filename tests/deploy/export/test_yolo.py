@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from typing import get_args
 
 import cv2
@@ -258,6 +259,21 @@ def test_the_command_takes_the_options_and_labels(tmp_path, capsys):
     for wrong in ("--confidence=1.5", "--iou=-1", "--max-detections=0"):
         with pytest.raises(SystemExit, match="2"):
             main([*command, wrong])
+
+
+@pytest.mark.parametrize(("resize", "frame_hw"), [("letterbox", (192, 320)), ("pad", (320, 192))])
+def test_check_tells_what_a_yolo_is_and_sends_it_pictures(tmp_path, capsys, resize, frame_hw):
+    save(tmp_path / "source", Network(frame_hw, boxes="shares"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_bytes(png(photograph((180, 320), seed=3)))
+    options = ["--images", str(tmp_path / "photos"), "--resize", resize]
+    assert main(["check", "--saved-model", str(tmp_path / "source"), *options]) == 0
+    told = capsys.readouterr().out
+    assert "dialect yolo, because of the outputs output_0, output_1" in told
+    assert "boxes of the raw head are shares of the model's size" in told
+    found = int(re.search(r"^(\d+) objects .* in 1 of 1 pictures$", told, re.MULTILINE)[1])
+    assert found >= 5
+    assert re.search(rf"^one.png +{found} +{found} ", told, re.MULTILINE)
 
 
 @pytest.mark.campaign
