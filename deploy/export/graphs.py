@@ -24,6 +24,7 @@ from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIG
 
 TAG = "serve"
 OF_OLDER_KERAS = re.compile(r"(module|module named|from) '(keras|tensorflow)(\.[\w.]+)?'")  # in Python's own words
+NEEDS_GPU = re.compile(r"\bNHWC\b|No OpKernel was registered|No registered '|Could not find device|\bGPU\b")  # on a CPU
 FOREIGN = (__file__, "<", *map(sysconfig.get_path, ("stdlib", "purelib")))  # code that is not the builder's own
 Tensors = Mapping[str, tf.Tensor]
 
@@ -286,8 +287,14 @@ def _listing(specs: Mapping[str, tf.TensorSpec]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the line of an error that says why; the first line of a failed graph says only that it failed."""
+    """Return the line of an error that says why; the first line of a failed graph says only that it failed.
+
+    If the graph needs a GPU, the line says so.
+    """
     lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if isinstance(error, tf.errors.OpError) else lines[0]
+    if not isinstance(error, tf.errors.OpError):
+        return lines[0]
+    hint = " (the graph needs a GPU: export on a machine that has one)" if NEEDS_GPU.search(str(error)) else ""
+    return f"{lines[-1]}{hint}"
