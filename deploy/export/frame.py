@@ -29,8 +29,9 @@ def window(size_hw: tf.Tensor, frame_hw: tf.Tensor, *, centred: bool = True) -> 
 def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, *, centred: bool = True, rest: float | tf.Tensor = 0) -> tf.Tensor:
     """Return pixels [1, h, w, channels] at their window in a frame of one value ``rest``: [1, H, W, channels]."""
     place = window(tf.shape(pixels)[1:3], frame_hw, centred=centred)
-    sides = tf.stack([place[:2], frame_hw - place[2:]], 1)
-    return tf.pad(pixels, tf.pad(sides, [[1, 1], [0, 0]]), constant_values=rest)
+    before, after = place[:2], frame_hw - place[2:]
+    sides = tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])  # keeps the channels in the shape
+    return tf.pad(pixels, sides, constant_values=rest)
 
 
 def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int, channels: int = 3) -> tf.Tensor:
