@@ -121,6 +121,21 @@ DETECTION = [
         "Model Garden, masks of the image", {"garden": True, "shares": False, "mask_of": "image"}, told="masks cover"
     ),
 ]
+COMBINED = {  # rows whose parts have rows of their own: not for every day
+    *("int64 image", "float16 image, 0..255", "BGR, float32, 0..1", "one channel, float32, -1..1", "free channels"),
+    *("fixed size, padded", "fixed size, squeezed", "fixed size smaller than the image", "count int64 [1, 1]"),
+    *("bool masks of the image", "uint8 masks of the image", "masks of the image, 0..255", "int32 masks"),
+    *("masks of the image, squeezed", "Model Garden, free batch", "Model Garden, fixed size", "batch of 1"),
+    *("mrcnn_detection/Reshape_1", "other inputs", "logits of own masks", "class ids from 0, no count"),
+}
+
+
+def by_cost(table):
+    """Return the rows of a table as parameters, those of COMBINED for the campaigns."""
+    marks = {True: pytest.mark.campaign, False: ()}
+    return [pytest.param(taken, id=taken.name, marks=marks[taken.name in COMBINED]) for taken in table]
+
+
 SQUARE = {"IMAGE_MIN_DIM": "0", "IMAGE_MAX_DIM": "256"}
 PAD64 = {"IMAGE_RESIZE_MODE": "pad64", "IMAGE_MIN_DIM": "0"}
 NO_ANCHORS = ("input_image", "input_image_meta", None)
@@ -183,7 +198,7 @@ def settings_of(**environ):
     return Config.from_environ(environ).matterport
 
 
-@pytest.mark.parametrize("taken", DETECTION, ids=lambda taken: taken.name)
+@pytest.mark.parametrize("taken", by_cost(DETECTION))
 def test_detection_models(taken, pictures):
     source = of_graph(finders.detection(**taken.model), settings_of(), {}, reading=Reading(**taken.reading))
     settled = settle(source, pictures)
@@ -191,7 +206,7 @@ def test_detection_models(taken, pictures):
     check(settled, taken)
 
 
-@pytest.mark.parametrize("taken", MATTERPORT, ids=lambda taken: taken.name)
+@pytest.mark.parametrize("taken", by_cost(MATTERPORT))
 def test_matterport_models(taken, pictures):
     source = of_graph(
         finders.matterport(**taken.model), settings_of(**SQUARE | taken.settings), {}, reading=Reading(**taken.reading)
