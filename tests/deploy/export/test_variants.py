@@ -132,8 +132,9 @@ COMBINED = {  # rows whose parts have rows of their own: not for every day
 
 def by_cost(table):
     """Return the rows of a table as parameters, those of COMBINED for the campaigns."""
-    marks = {True: pytest.mark.campaign, False: ()}
-    return [pytest.param(taken, id=taken.name, marks=marks[taken.name in COMBINED]) for taken in table]
+    return [
+        pytest.param(taken, id=taken.name, marks=[pytest.mark.campaign] * (taken.name in COMBINED)) for taken in table
+    ]
 
 
 SQUARE = {"IMAGE_MIN_DIM": "0", "IMAGE_MAX_DIM": "256"}
