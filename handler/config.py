@@ -36,7 +36,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     """The settings of the process. Each field is an environment variable in lower case.
 
     If ``tf_serving_audience`` is empty, no ID token is sent. If ``model_version`` and ``model_version_label`` are
-    empty, the latest version is used. The fields from ``image_resize_mode`` on describe a model without a contract.
+    empty, the latest version is used. The fields from ``model_outputs`` on describe a model without a contract.
     """
 
     tf_serving_address: Annotated[
@@ -77,7 +77,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     ] = ()
     api_keys: tuple[str, ...] = ()
     google_cloud_project: str = ""
-    image_resize_mode: Annotated[Literal["square", "pad64"], Meta(description="one of square, pad64")] = "square"
+    model_outputs: Annotated[
+        tuple[str, ...],
+        Meta(description="2 names, comma-separated: the outputs with detections and with masks"),
+    ] = ()
+    image_resize_mode: Annotated[Literal["square", "pad64", "none"], Meta(description="one of square, pad64, none")] = (
+        "square"
+    )
     image_min_dim: Annotated[int, Meta(ge=0, description="a whole number from 0")] = 800
     image_max_dim: Count = 1024
     image_min_scale: Annotated[float, Meta(ge=0, description="a number from 0")] = 0.0
@@ -116,6 +122,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if self.model_version is not None and self.model_version_label:
             got = f"{self.model_version} and {self.model_version_label!r}"
             raise ConfigError(f"MODEL_VERSION or MODEL_VERSION_LABEL must be set, got both: {got}")
+        if self.model_outputs and not (
+            len(set(self.model_outputs)) == len(self.model_outputs) == 2 and all(self.model_outputs)
+        ):
+            raise _config_error(type(self), "model_outputs", ",".join(self.model_outputs))
         self.matterport  # noqa: B018 - raises ConfigError now, not during a request
 
     def __repr__(self) -> str:
@@ -140,17 +150,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         """The settings for a Matterport model without a contract."""
         try:
             return MatterportSettings(
-                resize=Resize(
-                    mode=self.image_resize_mode,
-                    min_dim=self.image_min_dim,
-                    max_dim=self.image_max_dim,
-                    min_scale=self.image_min_scale,
+                resize=Resize.of_matterport(
+                    self.image_resize_mode, self.image_min_dim, self.image_max_dim, self.image_min_scale
                 ),
                 mean=self.mean_pixel,
                 anchors=AnchorInput(
                     scales=self.rpn_anchor_scales, ratios=self.rpn_anchor_ratios, strides=self.backbone_strides
                 ),
                 labels=self.class_names,
+                outputs=self.model_outputs,
             )
         except ContractViolation as error:
             raise ConfigError(f"IMAGE_*, RPN_ANCHOR_* and BACKBONE_STRIDES must fit together: {error}") from error

@@ -28,6 +28,7 @@ COSTS = (  # the longest prefix counts
     *("tests/handler/backend/test_secure.py", "tests/handler/backend/test_rollouts.py", "tests/deploy/model_server/"),
     *("tests/deploy/models/", "tests/handler/test_end_to_end.py", "tests/handler/backend/test_protos.py"),
     *("tests/handler/backend/test_versions.py", "tests/handler/backend/test_replicas.py", "tests/bench/test_bench.py"),
+    *("tests/bench/test_exports.py",),
 )
 CAMPAIGNS = ("tests/deploy/gcloud/test_uploaded.py",)
 

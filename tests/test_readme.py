@@ -90,9 +90,9 @@ def test_the_answer_is_of_the_type_that_the_function_sends(document):
 
 
 def test_every_kind_and_dialect_and_option_of_the_exporter():
-    assert [*rows("kind", EXPORT), "report"] == list(KINDS)
+    assert [*rows("kind", EXPORT), "check", "report"] == list(KINDS)
     assert tuple(rows("dialect", EXPORT)) == DIALECTS
-    options = set(re.findall(r'\badd\("(--[a-z-]+)"', read("deploy/export/__main__.py")))
+    options = set(re.findall(r'\badd\("(--[a-z-]+)"', read("deploy/export/options.py")))
     assert set(re.findall(r"(?<!-)--[a-z-]+[a-z]", EXPORT)) == options | {"--help"}
 
 

@@ -8,103 +8,21 @@ import argparse
 import importlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
-from deploy.export.labels import read_labels
+from deploy.export import options
+from deploy.export.kinds import DEFAULT
+from deploy.export.reading import listed
 from deploy.tools.signals import stop_signals
-from handler.config import Config
+from deploy.tools.steps import step
 from handler.errors import ContractViolation
-from handler.model.contract import AnchorInput, MatterportSettings, Resize
 
 if TYPE_CHECKING:
     from deploy.export.source import Source
 
 EXAMPLE = "deploy.models.shapes.export:source"  # found by name: nothing here imports the bundled model
-MATTERPORT = Config.from_environ({}).matterport
-MATTERPORT_OPTIONS: dict[str, Any] = {  # the options that say how a Matterport model was trained, and their defaults
-    "mean": MATTERPORT.mean,
-    "resize_mode": MATTERPORT.resize.mode,
-    "min_dim": MATTERPORT.resize.min_dim,
-    "max_dim": MATTERPORT.resize.max_dim,
-    "min_scale": MATTERPORT.resize.min_scale,
-    "anchor_scales": MATTERPORT.anchors.scales,
-    "anchor_ratios": MATTERPORT.anchors.ratios,
-    "strides": MATTERPORT.anchors.strides,
-}
-SHARED_OPTIONS = ("max_dim",)  # those of them that every dialect has
-
-
-def parser(prog: str, *, with_source: bool) -> argparse.ArgumentParser:
-    """Return the command line, with the options that name a source or without."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    top = argparse.ArgumentParser(prog=prog, description=summary, epilog=rest)
-    commands = top.add_subparsers(dest="kind", required=True, metavar="KIND")
-    for kind, text in KINDS.items():
-        command = commands.add_parser(kind, help=text, description=text)
-        add = command.add_argument
-        if kind == "report":
-            photos = "folder of photographs, JPEG, PNG or WebP"
-            add("--images", type=Path, required=True, metavar="FOLDER", help=photos)
-            add("--output", type=Path, required=True, metavar="FILE", help="the page, .html; its figures go to a .json")
-        else:
-            base = "base path of the model: a folder that gets the next version, 1, 2, ..."
-            add("--output", type=Path, required=True, metavar="FOLDER", help=base)
-        if with_source:
-            _add_source(command)
-            _add_matterport(command)
-    return top
-
-
-def _add_source(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group(
-        "the source",
-        "Either a SavedModel of TensorFlow 1 or 2 (Matterport's Mask R-CNN, the Object Detection API, TensorFlow Hub, "
-        "the Model Garden), or a Keras builder and its weights.",
-    )
-    add = group.add_argument
-    add("--saved-model", type=Path, metavar="FOLDER", help="a float32 SavedModel: the folder with saved_model.pb")
-    add("--signature", default="serving_default", metavar="NAME", help="its signature (%(default)s)")
-    add("--dialect", choices=DIALECTS, help="its inputs and outputs (default: read from the signature)")
-    add("--builder", metavar="MODULE:FUNCTION", help="package.module:function that returns a Keras inference model")
-    add("--weights", type=Path, metavar="FILE", help="its weights, .h5 (needed with --builder)")
-    names = "class names: one a line, class 1 first; or JSON, id -> name; or COCO categories"
-    add("--labels", type=_labels_file, metavar="FILE", help=names)
-
-
-def _add_matterport(command: argparse.ArgumentParser) -> None:
-    """Add MATTERPORT_OPTIONS, each with the setting of the function that means the same."""
-    group = command.add_argument_group(
-        "a Matterport model of your own", "How it was trained; the defaults are Matterport's."
-    )
-    add = group.add_argument
-    add("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="MEAN_PIXEL" + _default("mean"))
-    add("--resize-mode", choices=("square", "pad64"), help="IMAGE_RESIZE_MODE" + _default("resize_mode"))
-    add("--min-dim", type=int, metavar="PX", help="IMAGE_MIN_DIM" + _default("min_dim"))
-    others = "; for every dialect: the longest side of an image that is sent"
-    add("--max-dim", type=int, metavar="PX", help="IMAGE_MAX_DIM" + _default("max_dim") + others)
-    add("--min-scale", type=float, metavar="X", help="IMAGE_MIN_SCALE" + _default("min_scale"))
-    add("--anchor-scales", type=float, nargs="+", metavar="PX", help="RPN_ANCHOR_SCALES" + _default("anchor_scales"))
-    add("--anchor-ratios", type=float, nargs="+", metavar="X", help="RPN_ANCHOR_RATIOS" + _default("anchor_ratios"))
-    add("--strides", type=int, nargs="+", metavar="PX", help="BACKBONE_STRIDES" + _default("strides"))
-
-
-def _default(name: str) -> str:
-    """Return the default of one of MATTERPORT_OPTIONS as its help shows it."""
-    value = MATTERPORT_OPTIONS[name]
-    return f" ({' '.join(f'{part:g}' for part in value) if isinstance(value, tuple) else value})"
-
-
-def _labels_file(path: str) -> dict[int, str]:
-    try:
-        return read_labels(Path(path))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(
@@ -120,16 +38,15 @@ def main(
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help")):
         given.insert(0, DEFAULT)
-    top = parser(prog, with_source=source is None)
+    top = options.parser(prog, str(__doc__), with_source=source is None)
     args = top.parse_args(given)
     if source is None:
-        trained = {name: value for name in MATTERPORT_OPTIONS if (value := getattr(args, name)) is not None}
-        if _is_bare(args, trained):
+        if options.names_no_source(args):
             source = _read_example
-        elif problem := _misfit(args):
+        elif problem := options.misfit(args):
             top.error(problem)
         else:
-            source = partial(_read_source, args, trained)
+            source = partial(_read_source, args)
     try:
         with stop_signals():
             return _run(args, source)
@@ -138,47 +55,40 @@ def main(
         return 1
 
 
-def _is_bare(args: argparse.Namespace, trained: Mapping[str, Any]) -> bool:
-    """Tell whether no option says anything of a source."""
-    named = (args.builder, args.weights, args.saved_model, args.dialect, args.labels)
-    return all(value is None for value in named) and args.signature == "serving_default" and not trained
-
-
 def _read_example() -> "Source":
     module, _, function = EXAMPLE.partition(":")
     example: Source = getattr(importlib.import_module(module), function)()
     return example
 
 
-def _misfit(args: argparse.Namespace) -> str | None:
-    """Return what is wrong with options that do not fit together."""
-    if (args.builder is None) != (args.weights is None):
-        return "--builder and --weights go together"
-    if args.builder is not None and args.saved_model is not None:
-        return "the source must be --saved-model or --builder, got both"
-    if args.builder is None and args.saved_model is None:
-        return "the source must be --saved-model, or --builder and --weights, got neither"
-    if args.saved_model is None and (args.dialect or args.signature != "serving_default"):
-        return "--signature and --dialect are for --saved-model"
-    return None
-
-
 def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
-    with _step("loading TensorFlow"):  # seconds, which --help must not take
+    with step("loading TensorFlow"):  # seconds, which --help must not take
         from deploy.export import signatures, write  # noqa: PLC0415
         from deploy.export.graphs import ExportError  # noqa: PLC0415
+        from deploy.export.settle import settle  # noqa: PLC0415
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it calls the loader of old models deprecated
     try:
-        with _step("reading the source"):
+        with step("reading the source"):
             source = read_source()
+        with step("running the source on pictures"):
+            settled = settle(source, args.images)
+        if args.kind == "check":
+            from deploy.export.check import check  # noqa: PLC0415 - it needs the stand-in, as the report does
+
+            print(check(settled, args.images))
+            return 0
+        source = settled.source
+        for line in settled.lines:
+            print(f"  {line}", file=sys.stderr)
         if args.kind == "report":
             from deploy.export.report.folder import write_report  # noqa: PLC0415 - it draws, the others do not
 
-            print(write_report(source, args.images, args.output))
+            print(write_report(source, args.images, args.output, settled.lines))
             return 0
-        with _step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
-            folder = write.write(getattr(signatures, args.kind.replace("-", "_"))(source), args.output)
+        with step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
+            exported = getattr(signatures, args.kind.replace("-", "_"))(source)
+            folder = write.write(exported, args.output, settled.examples if args.kind == "int8" else ())
         print(folder)
     except (ExportError, ContractViolation) as error:
         print(f"export: {error}", file=sys.stderr)
@@ -186,44 +96,30 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
     return 0
 
 
-def _read_source(args: argparse.Namespace, trained: Mapping[str, Any]) -> "Source":
-    """Read the model that the options name; ``trained`` holds the given ones of MATTERPORT_OPTIONS.
+def _read_source(args: argparse.Namespace) -> "Source":
+    """Read the model that the options name.
 
-    Raises ExportError or ContractViolation.
+    A SavedModel that cannot be exported is refused before it is loaded. Raises ExportError or ContractViolation.
     """
     from deploy.export import graphs, source  # noqa: PLC0415
 
+    settings, reading, trained = options.settings(args), options.reading(args), options.trained(args)
+
+    def understood(graph: graphs.Graph) -> source.Source:
+        found = source.of_graph(graph, settings, args.labels or {}, args.dialect, reading)
+        unfit = [name for name in trained if name not in options.SHARED]
+        if found.dialect != "matterport" and unfit:
+            raise graphs.ExportError(f"{listed(unfit)} must come with a Matterport model, got {found.dialect}")
+        if found.resize.max_dim != settings.resize.max_dim and "max_dim" in trained:
+            raise graphs.ExportError(f"--max-dim must be {found.resize.max_dim}, as the model says, got {args.max_dim}")
+        return found
+
+    for library in args.op_library or ():
+        graphs.load_ops(library)
     if args.builder is not None:
-        graph = graphs.from_builder(args.builder, args.weights)
-    else:
-        graph = graphs.from_saved_model(args.saved_model, args.signature)
-    found = source.of_graph(graph, _settings(trained), args.labels or {}, args.dialect)
-    unfit = [f"--{name.replace('_', '-')}" for name in trained if name not in SHARED_OPTIONS]
-    if found.dialect != "matterport" and unfit:
-        raise graphs.ExportError(f"{', '.join(unfit)} must come with a Matterport model, got {found.dialect}")
-    return found
-
-
-def _settings(trained: Mapping[str, Any]) -> MatterportSettings:
-    """Return the settings of a model. Raises ContractViolation if they do not fit together."""
-    values = {**MATTERPORT_OPTIONS, **trained}
-    min_dim = trained.get("min_dim", min(values["min_dim"], values["max_dim"]))  # --max-dim alone lowers its default
-    resize = Resize(
-        mode=values["resize_mode"], min_dim=min_dim, max_dim=values["max_dim"], min_scale=values["min_scale"]
-    )
-    anchors = AnchorInput(
-        scales=tuple(values["anchor_scales"]), ratios=tuple(values["anchor_ratios"]), strides=tuple(values["strides"])
-    )
-    return MatterportSettings(resize=resize, mean=tuple(values["mean"]), anchors=anchors)
-
-
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Print what is being done, and how long it took."""
-    started_s = time.monotonic()
-    print(f"{text} ...", file=sys.stderr, flush=True)
-    yield
-    print(f"  {time.monotonic() - started_s:.1f} s", file=sys.stderr, flush=True)
+        return understood(graphs.from_builder(args.builder, args.weights))
+    signature = args.signature or "serving_default"
+    return understood(graphs.from_saved_model(args.saved_model, signature, understood))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Matterport's frame inside the graph: padding, meta and anchors then need not cross the wire.
+"""The model's frame inside the graph: padding, and Matterport's meta and anchors, then need not cross the wire.
 
 handler.model.mold does the same in NumPy for graphs that leave it to the client; a test holds the two equal. Geometry
 is computed in float64 and rounded to float32 once, as there.
@@ -11,30 +11,32 @@ from handler.model.mold import PAD_MULTIPLE
 
 
 def frame_size(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:
-    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2]."""
+    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2], in mode square or pad64."""
     if resize.mode == "square":
         return tf.constant([resize.max_dim, resize.max_dim])
     return (size_hw + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
 
 
-def window(size_hw: tf.Tensor, frame_hw: tf.Tensor) -> tf.Tensor:
-    """Return the image's place, centred in the frame: int32 [4] top, left, bottom, right, exclusive."""
-    corner = (frame_hw - size_hw) // 2
+def window(size_hw: tf.Tensor, frame_hw: tf.Tensor, *, centred: bool = True) -> tf.Tensor:
+    """Return the image's place in the frame, its centre or its upper left corner: int32 [4].
+
+    They are top, left, bottom, right; the last two are exclusive.
+    """
+    corner = (frame_hw - size_hw) // 2 if centred else tf.zeros_like(size_hw)
     return tf.concat([corner, corner + size_hw], 0)
 
 
-def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, mean: tuple[float, float, float]) -> tf.Tensor:
-    """Centre pixels float32 [1, h, w, 3], 0..255, in a frame of zeros and subtract the mean: float32 [1, H, W, 3]."""
-    size_hw = tf.shape(pixels)[1:3]
-    before = (frame_hw - size_hw) // 2
-    after = frame_hw - size_hw - before
-    sides = tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
-    return tf.pad(pixels, sides) - tf.constant(mean)
+def pad(pixels: tf.Tensor, frame_hw: tf.Tensor, *, centred: bool = True, rest: float | tf.Tensor = 0) -> tf.Tensor:
+    """Return pixels [1, h, w, channels] at their window in a frame of one value ``rest``: [1, H, W, channels]."""
+    place = window(tf.shape(pixels)[1:3], frame_hw, centred=centred)
+    before, after = place[:2], frame_hw - place[2:]
+    sides = tf.stack([[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])  # keeps the channels in the shape
+    return tf.pad(pixels, sides, constant_values=rest)
 
 
-def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int) -> tf.Tensor:
+def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int, channels: int = 3) -> tf.Tensor:
     """Return input_image_meta float32 [1, 12 + num_classes]: id 0, sizes, window, scale 1, no active classes."""
-    sizes = tf.concat([[0], size_hw, [3], frame_hw, [3], window(size_hw, frame_hw), [1]], 0)
+    sizes = tf.concat([[0], size_hw, [channels], frame_hw, [channels], window(size_hw, frame_hw), [1]], 0)
     return tf.concat([tf.cast(sizes, tf.float32), tf.zeros(num_classes)], 0)[None]
 
 

@@ -2,9 +2,12 @@
 
 import importlib
 import inspect
+import re
+import sysconfig
+import traceback
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,16 @@ import keras
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
 
+from deploy.export import tensorflow_1
 from handler.errors import ContractViolation
 from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE, ModelContract
 
 TAG = "serve"
+OF_OLDER_KERAS = re.compile(r"(module|module named|from) '(keras|tensorflow)(\.[\w.]+)?'")  # in Python's own words
+NEEDS_GPU = re.compile(r"\bNHWC\b|No OpKernel was registered|No registered '|Could not find device|\bGPU\b")  # on a CPU
+FOREIGN = (__file__, "<", *map(sysconfig.get_path, ("stdlib", "purelib")))  # code that is not the builder's own
 Tensors = Mapping[str, tf.Tensor]
 
 
@@ -26,40 +34,49 @@ class ExportError(Exception):
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A model: named inputs to named outputs, with the types and shapes that its signature declares.
-
-    ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
-    class id, if the model carries them.
-    """
+class Signature:
+    """Inputs and outputs by name, with the types and shapes that a signature declares."""
 
     inputs: Mapping[str, tf.TensorSpec]
     outputs: Mapping[str, tf.TensorSpec]
-    call: Callable[[Tensors], Tensors]
-    owned: tuple[Any, ...]
-    description: str
-    labels: Mapping[int, str] = field(default_factory=dict)
 
     def listing(self) -> str:
         """Return inputs and outputs as an error shows them."""
         return f"inputs {_listing(self.inputs)} and outputs {_listing(self.outputs)}"
 
 
+@dataclass(frozen=True)
+class Graph(Signature):
+    """A model: named inputs to named outputs.
+
+    ``owned`` has to be saved with a function that calls the graph: variables, or the loaded model. ``labels``: names by
+    class id, if it carries them. ``others``: the model's other signatures. ``names``: its own names of
+    what a dialect names.
+    """
+
+    call: Callable[[Tensors], Tensors]
+    owned: tuple[Any, ...]
+    description: str
+    labels: Mapping[int, str] = field(default_factory=dict)
+    others: Mapping[str, Signature] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
 def from_builder(builder: str, weights: Path) -> Graph:
     """Build the Keras model of ``package.module:function`` and load its weights file.
 
-    Raises ExportError if there is no such builder or file, or if the weights are of another network.
+    Raises ExportError if there is no such builder or file, if the weights are of another network, or if the builder
+    itself fails.
     """
-    module_name, _, function_name = builder.partition(":")
-    try:
-        build = getattr(importlib.import_module(module_name), function_name)
-        inspect.signature(build).bind()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        expected = "package.module:function that can be called without arguments"
-        raise ExportError(f"--builder must be {expected}, got {builder}: {error}") from error
+    build = _import_builder(builder)
     if not weights.is_file():
         raise ExportError(f"--weights must be a Keras weights file, got {weights}, which does not exist")
-    model = build()  # what goes wrong inside is the builder's own, traceback and all
+    try:
+        model = build()
+    except Exception as error:  # its own code may raise anything
+        _check_eager(builder)
+        raise ExportError(f"--builder must return a Keras model, got from {builder} {_failure(error)}") from error
+    _check_eager(builder)
     if not isinstance(model, keras.Model):
         raise ExportError(f"--builder must return a Keras model, got {type(model).__name__} from {builder}")
     try:
@@ -67,6 +84,37 @@ def from_builder(builder: str, weights: Path) -> Graph:
     except (ValueError, OSError, UserWarning) as error:
         raise ExportError(f"--weights must fit the model of {builder}, got {weights}: {reason(error)}") from error
     return from_keras(model, f"{builder} {weights.name}")
+
+
+def _import_builder(builder: str) -> Callable[[], Any]:
+    module_name, _, function_name = builder.partition(":")
+    try:
+        build: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
+        inspect.signature(build).bind()
+    except Exception as error:  # a module runs its own code
+        _check_eager(builder)
+        expected = "package.module:function that can be called without arguments"
+        raise ExportError(f"--builder must be {expected}, got {builder}: {_failure(error)}") from error
+    _check_eager(builder)
+    return build
+
+
+def _check_eager(builder: str) -> None:
+    """Raise ExportError if the builder's code has made this process one of TensorFlow 1: Keras 3 cannot work there."""
+    if not tf.executing_eagerly():
+        cure = "remove its disable_eager_execution() or disable_v2_behavior()"
+        raise ExportError(f"--builder must leave eager execution on, got {builder}, which switches it off: {cure}")
+
+
+def _failure(error: Exception) -> str:
+    """Return what went wrong in the builder's code, where, and what to do."""
+    text = f"{type(error).__name__}: {reason(error)}"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(FOREIGN)]
+    if own:
+        text += f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    if OF_OLDER_KERAS.search(str(error)):
+        text += "; it is written for an older Keras: save a SavedModel where it runs, and give that as --saved-model"
+    return text
 
 
 def _load_weights(model: keras.Model, weights: Path) -> None:
@@ -120,32 +168,75 @@ def _listed(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
-def from_saved_model(folder: Path, signature: str) -> Graph:
-    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError if it is not one or has no such signature."""
+def from_saved_model(folder: Path, signature: str, check: Callable[[Graph], object] = lambda _: None) -> Graph:
+    """Read a SavedModel of TensorFlow 1 or 2. Raises ExportError if it is not one or has no such signature.
+
+    ``check`` gets the graph before it is loaded, which takes long, and raises ExportError to refuse it.
+    """
     meta_graph = _meta_graph(folder)
-    if signature not in meta_graph.signature_def:
-        seen = ", ".join(sorted(name for name in meta_graph.signature_def if not name.startswith("__"))) or "none"
-        raise ExportError(f"--signature must be one of the model's, {seen}, got {signature}")
-    definition = meta_graph.signature_def[signature]
-    inputs = {name: _spec(info, name) for name, info in definition.inputs.items()}
-    outputs = {name: _spec(info, None) for name, info in definition.outputs.items()}
-    owned: tuple[Any, ...] = ()
-    try:
-        if meta_graph.HasField("object_graph_def"):
-            loaded = tf.saved_model.load(str(folder))
-            function, owned = loaded.signatures[signature], (loaded,)
-        else:
-            function = _frozen(folder, definition)
-    except (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise ExportError(f"--saved-model must be one that TensorFlow loads, got {folder}: {reason(error)}") from error
-    return Graph(
-        inputs=inputs,
-        outputs=outputs,
-        call=lambda tensors: function(**tensors),
-        owned=owned,
+    named = {name: one for name, one in meta_graph.signature_def.items() if not name.startswith("__")}
+    if signature not in named:
+        raise ExportError(
+            f"--signature must be one of the model's, {', '.join(sorted(named)) or 'none'}, got {signature}"
+        )
+    definition = named.pop(signature)
+    declared = Graph(
+        *_declared(definition),
+        call=_not_loaded,
+        owned=(),
         description=f"SavedModel {folder.name if not folder.name.isdigit() else f'{folder.parent.name}/{folder.name}'}",
-        labels=_own_labels(folder, meta_graph),
+        others={name: Signature(*_declared(other)) for name, other in named.items()},
     )
+    check(declared)
+    _check_ops(meta_graph)
+    try:
+        function, owned = _load(folder, meta_graph, signature)
+        labels = _own_labels(folder, meta_graph)
+    except (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError, RuntimeError) as error:
+        raise ExportError(f"--saved-model must be one that TensorFlow loads, got {folder}: {reason(error)}") from error
+    return replace(declared, call=lambda tensors: function(**tensors), owned=owned, labels=labels)
+
+
+def _not_loaded(_: Tensors) -> Tensors:
+    raise RuntimeError("a graph must be loaded before it is called, got one that its signature alone declares")
+
+
+def _load(folder: Path, meta_graph: Any, signature: str) -> tuple[Callable[..., Tensors], tuple[Any, ...]]:
+    if not meta_graph.HasField("object_graph_def"):
+        return tensorflow_1.load(folder, meta_graph, signature)
+    loaded = tf.saved_model.load(str(folder))
+    return loaded.signatures[signature], (loaded,)
+
+
+def load_ops(library: Path) -> None:
+    """Load a library of TensorFlow ops that are not TensorFlow's own. Raises ExportError if it is none."""
+    try:
+        tf.load_op_library(str(library.absolute()))
+    except (tf.errors.OpError, OSError, RuntimeError) as error:
+        raise ExportError(f"--op-library must be a library of ops for this TensorFlow, got {reason(error)}") from error
+
+
+def nodes(saved_model: Any) -> Iterator[Any]:
+    """Yield every node of a SavedModel or of one of its graphs, those of functions, too."""
+    for meta_graph in getattr(saved_model, "meta_graphs", [saved_model]):
+        yield from meta_graph.graph_def.node
+        for function in meta_graph.graph_def.library.function:
+            yield from function.node_def
+
+
+def _check_ops(meta_graph: Any) -> None:
+    """Raise ExportError if an op of the graph is not registered in this process."""
+    functions = {function.signature.name for function in meta_graph.graph_def.library.function}
+    ops = {node.op for node in nodes(meta_graph)} - functions
+    if missing := sorted(op for op in ops if op_def_registry.get(op) is None):
+        cure = "give the library that has them with --op-library; the server needs it, too"
+        raise ExportError(f"the ops of the model must be registered in TensorFlow, got {', '.join(missing)}: {cure}")
+
+
+def _declared(definition: Any) -> tuple[dict[str, tf.TensorSpec], dict[str, tf.TensorSpec]]:
+    """Return the inputs and the outputs of a SignatureDef."""
+    inputs = {name: _spec(info, name) for name, info in definition.inputs.items()}
+    return inputs, {name: _spec(info, None) for name, info in definition.outputs.items()}
 
 
 def _meta_graph(folder: Path) -> Any:
@@ -165,29 +256,6 @@ def _meta_graph(folder: Path) -> Any:
             return meta_graph
     seen = [", ".join(meta_graph.meta_info_def.tags) for meta_graph in message.meta_graphs]
     raise ExportError(f"--saved-model must have a graph tagged {TAG} alone, got {seen or 'none'}")
-
-
-def _frozen(folder: Path, definition: Any) -> Callable[..., Tensors]:
-    """Return a signature of a TensorFlow 1 model as a function, with its variables as constants.
-
-    TensorFlow 2 cannot save variables of TensorFlow 1: they load uninitialised.
-    """
-    v1 = tf.compat.v1
-    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-        v1.saved_model.load(session, [TAG], str(folder))
-        names = [info.name.partition(":")[0] for info in definition.outputs.values()]
-        frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), names)
-    kept = {node.name: node.op for node in frozen.node}
-    if tables := sorted({op for op in kept.values() if "Table" in op}):
-        raise ExportError(f"a model of TensorFlow 1 must have no lookup tables, got {', '.join(tables)}")
-    wrapped = v1.wrap_function(lambda: tf.graph_util.import_graph_def(frozen, name=""), [])
-    tensor = wrapped.graph.get_tensor_by_name
-    used = {name: info for name, info in definition.inputs.items() if info.name.partition(":")[0] in kept}
-    feeds = {name: tensor(info.name) for name, info in used.items()}
-    function = wrapped.prune(
-        [feeds[name] for name in sorted(feeds)], {name: tensor(info.name) for name, info in definition.outputs.items()}
-    )
-    return lambda **tensors: function(*(tensors[name] for name in sorted(feeds)))
 
 
 def _own_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
@@ -219,8 +287,14 @@ def _listing(specs: Mapping[str, tf.TensorSpec]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the line of an error that says why; the first line of a failed graph says only that it failed."""
+    """Return the line of an error that says why; the first line of a failed graph says only that it failed.
+
+    If the graph needs a GPU, the line says so.
+    """
     lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if isinstance(error, tf.errors.OpError) else lines[0]
+    if not isinstance(error, tf.errors.OpError):
+        return lines[0]
+    hint = " (the graph needs a GPU: export on a machine that has one)" if NEEDS_GPU.search(str(error)) else ""
+    return f"{lines[-1]}{hint}"

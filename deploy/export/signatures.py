@@ -12,7 +12,8 @@ import msgspec
 import numpy.typing as npt
 import tensorflow as tf
 
-from deploy.export import dialects, frame, trial
+from deploy.export import trial
+from deploy.export.answer import answer
 from deploy.export.graphs import ExportError
 from deploy.export.source import Source
 from handler.backend.metadata import META_HEAD
@@ -24,7 +25,6 @@ from handler.model.contract import (
     ImageInput,
     MaskOutput,
     ModelContract,
-    Resize,
 )
 
 SERVING = "serving_default"
@@ -65,8 +65,9 @@ def int8_cast(source: Source) -> Exported:
 
 
 def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tensor], tf.Tensor]) -> Exported:
-    if source.dialect != "matterport":
-        raise ExportError(f"this recipe is for Matterport models, got one of {source.dialect}: export int8")
+    if not source.is_plain:
+        expected = "with input_image of 3 channels, meta, anchors and a mask for each class"
+        raise ExportError(f"this recipe is for Matterport models {expected}, got one of {source.dialect}: export int8")
 
     @tf.function(
         input_signature=[
@@ -97,7 +98,6 @@ def int8(source: Source) -> Exported:
     stated = int8_contract(source)
     stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
     contract_json = stated.to_json()
-    answer = _matterport_answer if source.dialect == "matterport" else _detection_answer
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
     def serve(input_image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -116,38 +116,13 @@ def _fingerprint(stated: ModelContract) -> str:
     return hashlib.sha256(stated.to_json().encode()).hexdigest()[:12]
 
 
-def _matterport_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return rows float32 [1, N, 6] and each row's own mask [1, N, mh, mw] for pixels int32 [1, h, w, 3]."""
-    size_hw, settings = tf.shape(pixels)[1:3], source.settings
-    frame_hw = frame.frame_size(size_hw, settings.resize)
-    outputs = source.graph.call(
-        {
-            "input_image": frame.pad(tf.cast(pixels, tf.float32), frame_hw, settings.mean),
-            "input_image_meta": frame.meta(size_hw, frame_hw, source.num_classes),
-            "input_anchors": frame.anchors(frame_hw, settings.anchors),
-        }
-    )
-    rows = outputs["mrcnn_detection"]
-    return rows, tf.gather(outputs["mrcnn_mask"], tf.cast(rows[..., 4], tf.int32), axis=4, batch_dims=2)
-
-
-def _detection_answer(source: Source, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the same for the other dialects, which do all but the resizing themselves."""
-    image = dialects.image_of(source.graph)
-    outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
-    rows, masks = dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
-    return rows, tf.clip_by_value(masks, 0.0, 1.0)
-
-
 def int8_contract(source: Source) -> ModelContract:
     """Return the contract of a source's int8 export."""
-    matterport = source.dialect == "matterport"
-    resize = source.settings.resize
     return ModelContract(
         image=ImageInput(dtype="int8", scale=1.0, zero_point=IMAGE_ZERO_POINT, mean=None, padded=False),
-        detections=DetectionOutput(boxes="frame" if matterport else "image"),
+        detections=DetectionOutput(boxes="frame" if source.dialect == "matterport" else "image"),
         masks=MaskOutput(dtype="int8", scale=1 / MASK_LEVELS, zero_point=0, per_class=False),
-        resize=resize if matterport else Resize(mode="fit", min_dim=0, max_dim=resize.max_dim),
+        resize=source.resize,
         labels=dict(source.labels),
         source=f"{source.graph.description} ({source.dialect})",
         signature=SERVING,

@@ -1,35 +1,44 @@
 """Write signatures to a version folder that TensorFlow Serving loads, whole or not at all."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from deploy.export.graphs import ExportError, reason
+from deploy.export.graphs import ExportError, nodes, reason
 from deploy.export.scratch import scratch_folder
-from deploy.export.signatures import SERVING, Exported, Inputs
+from deploy.export.settle import Example, refuse_pixels
+from deploy.export.signatures import MASK_LEVELS, SERVING, Exported, Inputs
+from deploy.tools.steps import step
 from handler.backend import wire
 from handler.model.detections import select
 from handler.options import Options
 
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-MAX_EDGE = 4.0  # a box that is a share of the image never reaches further out
+MAX_DIFFERENCE = 0.01  # of boxes and scores, and of a mask's mean, between a source and its export
+MIN_SAME = 0.9  # of the objects in a picture
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
 
 
-def write(exported: Exported, base: Path) -> Path:
+def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> Path:
     """Save as the next version under ``base``, after reloading and running it; never touch an existing version.
 
-    Raises ExportError if the folder cannot be written, or if the reloaded model does not answer. A failure leaves
-    nothing behind.
+    ``examples``: what the source of an int8 export answers for some pictures. Raises ExportError if the folder cannot
+    be written, or if the reloaded model does not answer, or answers otherwise. A failure leaves nothing behind.
     """
     with scratch_folder(base, "--output must be a folder that can be written") as scratch:
         model = scratch / "model"
-        _save(exported, model, base.resolve().name)
+        with step("saving it"):
+            _save(exported, model, base.resolve().name)
         _refuse_python(model)
-        _try_out(model, exported.trial)
+        with step("running what was saved"):
+            serve = tf.saved_model.load(str(model)).signatures[SERVING]
+            _try_out(serve, exported.trial)
+            compare(serve, examples)
         return _rename_to_next_version(model, base)
 
 
@@ -72,20 +81,12 @@ def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> Non
 def _refuse_python(folder: Path) -> None:
     """Raise ExportError if the graph calls Python: it would run here, but in no server."""
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graphs = [meta_graph.graph_def for meta_graph in saved.meta_graphs]
-    nodes = [
-        node
-        for graph in graphs
-        for body in (graph.node, *(one.node_def for one in graph.library.function))
-        for node in body
-    ]
-    if found := sorted({node.op for node in nodes if node.op in PYTHON_OPS}):
+    if found := sorted({node.op for node in nodes(saved) if node.op in PYTHON_OPS}):
         raise ExportError(f"the model must run without Python, got {', '.join(found)} (tf.py_function and the like)")
 
 
-def _try_out(folder: Path, inputs: Inputs) -> None:
-    """Load the export and run it. Raises ExportError or ContractViolation if the function would refuse the answer."""
-    serve = tf.saved_model.load(str(folder)).signatures[SERVING]
+def _try_out(serve: Callable[..., Any], inputs: Inputs) -> None:
+    """Run the loaded export. Raises ExportError or ContractViolation if the function would refuse the answer."""
     _, height, width, _ = inputs["input_image"].shape
     expected = f"the exported model must run on an image of {height} x {width}"
     try:
@@ -96,7 +97,26 @@ def _try_out(folder: Path, inputs: Inputs) -> None:
     if rows.ndim != 3 or rows.shape[-1] != 6 or masks.shape[:2] != rows.shape[:2]:
         raise ExportError(f"{expected} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
     found = select(rows[0], Options(), None)  # raises ContractViolation, as it would for every request
-    edge = float(np.abs(found.boxes).max(initial=0.0))
-    if edge > MAX_EDGE:
-        hint = "pixels are for the Model Garden's models, which also give image_info"
-        raise ExportError(f"boxes must be shares of the image, 0..1, got up to {edge:.1f} ({hint})")
+    refuse_pixels(found.boxes)
+
+
+def compare(serve: Callable[..., Any], examples: Sequence[Example]) -> None:
+    """Run the loaded int8 export on pictures. Raises ExportError if it finds other objects than its source.
+
+    A few may differ: where scores or overlaps are nearly equal, the last digits decide.
+    """
+    for example in examples:
+        outputs = serve(input_image=tf.constant(example.codes))
+        rows, codes = outputs["mrcnn_detection"].numpy()[0], outputs["mrcnn_mask"].numpy()[0]
+        rows, codes = rows[rows[:, 4] > 0], codes[rows[:, 4] > 0]
+        apart = np.abs(example.rows[:, None] - rows[None]).max(-1, initial=0.0) > MAX_DIFFERENCE  # box, class and score
+        for one, other in np.argwhere(~apart):
+            difference = np.abs(codes[other] / np.float32(MASK_LEVELS) - example.masks[one]).mean()
+            apart[one, other] = difference > MAX_DIFFERENCE
+        wanted, same = len(example.rows), int((~apart).any(axis=1).sum())
+        if same < MIN_SAME * max(wanted, len(rows)):
+            size = f"{example.codes.shape[1]} x {example.codes.shape[2]}"
+            raise ExportError(
+                f"the export must find the {wanted} objects that its source finds in a picture of {size}, "
+                f"got {same} of them and {len(rows) - same} others"
+            )

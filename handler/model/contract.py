@@ -12,7 +12,7 @@ from typing import Literal, Self
 import msgspec
 
 from handler.errors import ContractViolation
-from handler.types import TensorSpec
+from handler.types import Size, TensorSpec
 
 CONTRACT_SIGNATURE = "segment_contract"
 CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; the values are ignored
@@ -101,17 +101,22 @@ class MaskOutput(_Part, frozen=True, kw_only=True):
 
 
 class Resize(_Part, frozen=True, kw_only=True):
-    """Matterport's resize rule; see :func:`handler.model.mold.resize_rule`. Sides in pixels.
+    """How an image is brought to the model's size; see :func:`handler.model.mold.resize_rule`. Sides in pixels.
 
     ``mode`` decides the frame. ``square``: max_dim x max_dim. ``pad64``: each side of the resized image, rounded up to
     a multiple of 64. ``fit``: the resized image itself; the graph pads. ``min_dim`` 0 never enlarges. ``min_scale`` 0
     sets no lower bound.
+
+    Two modes are for models whose image has a fixed size, ``frame_hw``. ``letterbox``: the image fills it in one
+    direction, and the graph pads the other. ``stretch``: the image becomes it, whatever its aspect. No other mode has
+    ``frame_hw``, and JSON leaves it out there: functions that do not know it still read the contract.
     """
 
-    mode: Literal["square", "pad64", "fit"]
+    mode: Literal["square", "pad64", "fit", "letterbox", "stretch"]
     min_dim: int
     max_dim: int
     min_scale: float = 0.0
+    frame_hw: Size | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         _require(8 <= self.max_dim <= 1 << 14, "resize.max_dim must be in 8..16384", self.max_dim)
@@ -119,8 +124,26 @@ class Resize(_Part, frozen=True, kw_only=True):
         _require(aligned, "resize.max_dim must be a multiple of 64 in mode pad64", self.max_dim)
         enlarged = 0 <= self.min_dim <= self.max_dim
         _require(enlarged, f"resize.min_dim must be in 0..max_dim ({self.max_dim})", self.min_dim)
+        sides = self.frame_hw if isinstance(self.frame_hw, tuple) else ()
+        both = bool(sides) == (self.mode in ("letterbox", "stretch"))
+        _require(both, "resize.frame_hw and mode letterbox or stretch must come together", (self.mode, sides))
+        longest = not sides or (min(sides) >= 1 and max(sides) == self.max_dim)
+        _require(longest, f"resize.frame_hw must be sides in 1..max_dim ({self.max_dim}), one of them max_dim", sides)
         usable = 0 <= self.min_scale <= MAX_SCALE
         _require(usable, f"resize.min_scale must be in 0..{MAX_SCALE}", self.min_scale)
+
+    @classmethod
+    def of_matterport(
+        cls, mode: Literal["square", "pad64", "none"], min_dim: int, max_dim: int, min_scale: float
+    ) -> Self:
+        """Return the rule of Matterport's IMAGE_RESIZE_MODE and its numbers.
+
+        Matterport's ``none`` takes only sides that are multiples of 64, as they are. ``pad64`` without enlargement
+        gives these the same frame, and pads all others. Source: matterport/Mask_RCNN, mrcnn/utils.py, resize_image.
+        """
+        if mode == "none":
+            return cls(mode="pad64", min_dim=0, max_dim=max_dim)
+        return cls(mode=mode, min_dim=min_dim, max_dim=max_dim, min_scale=min_scale)
 
 
 class MetaInput(_Part, frozen=True, kw_only=True):
@@ -152,12 +175,16 @@ class AnchorInput(_Part, frozen=True, kw_only=True):
 
 
 class MatterportSettings(_Part, frozen=True, kw_only=True):
-    """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty."""
+    """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty.
+
+    ``outputs``: the names of detections and masks; empty if the signature shows them.
+    """
 
     resize: Resize
     mean: tuple[float, float, float]
     anchors: AnchorInput
     labels: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 class ModelContract(_Part, frozen=True, kw_only=True):
@@ -180,6 +207,8 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         _require(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
         names = [part.name for part in (self.image, self.meta, self.anchors) if part is not None]
         _require(len(set(names)) == len(names), "input names must differ", names)
+        grey = self.resize.mode != "letterbox" or not self.image.padded  # the function would pad with zeros
+        _require(grey, "image.padded must be false with resize mode letterbox", self.image.padded)
         outputs = [self.detections.name, self.masks.name]
         _require(len(set(outputs)) == len(outputs), "output names must differ", outputs)
 

@@ -1,4 +1,4 @@
-"""An image into the model's frame, and boxes back to the image: the geometry of Matterport's Mask R-CNN.
+"""An image into the model's frame, and boxes back to the image: the geometry of Matterport's Mask R-CNN, and YOLO's.
 
 Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2; y2 and x2 are exclusive. Pixel centres are half-integers.
 Matterport's normalised boxes are ``(box - [0, 0, 1, 1]) / [H-1, W-1, H-1, W-1]``: the exclusive corner is shifted by
@@ -13,6 +13,9 @@ side allows 1024 / 640 = 1.6. The image becomes 768 x 1024 in a frame of 1024 x 
 Two differences from Matterport. It resizes against a black border, which darkens the outermost pixels of an enlarged
 image; here the edge pixel is repeated. In mode ``pad64`` it ignores max_dim; here max_dim is a limit in every mode, or
 a panorama would become a tensor of any size.
+
+YOLO's letterbox has the same window: the spare pixels are halved, and an odd one goes to the bottom or the right.
+Source: ultralytics/ultralytics, ultralytics/data/augment.py, LetterBox.
 """
 
 import functools
@@ -54,19 +57,30 @@ class Frame:
 def resize_rule(size_hw: Size, resize: Resize) -> Frame:
     """Return the Frame of an image of ``size_hw``: enlarged to min_dim or min_scale, but at most to max_dim.
 
-    Sides are rounded half to even, as Python does, to at least one pixel.
+    In mode ``letterbox``, it is enlarged or shrunk until it touches two sides of frame_hw. Mode ``stretch`` has no
+    single scale: it is given as 1. Sides are rounded half to even, as Python does, to at least one pixel.
     """
+    if isinstance(resize.frame_hw, tuple) and resize.mode == "stretch":
+        return Frame(scale=1.0, image_hw=size_hw, resized_hw=resize.frame_hw, frame_hw=resize.frame_hw)
+    if isinstance(resize.frame_hw, tuple):
+        scale = min(frame / side for frame, side in zip(resize.frame_hw, size_hw, strict=True))
+        return Frame(scale=scale, image_hw=size_hw, resized_hw=_scaled(size_hw, scale), frame_hw=resize.frame_hw)
     shorter, longer = min(size_hw), max(size_hw)
     scale = max(1.0, resize.min_dim / shorter, resize.min_scale)
     if round(longer * scale) > resize.max_dim:
         scale = resize.max_dim / longer
-    height, width = (max(1, round(side * scale)) for side in size_hw)
+    height, width = _scaled(size_hw, scale)
     frames = {
         "square": (resize.max_dim, resize.max_dim),
         "pad64": (_round_up(height), _round_up(width)),
         "fit": (height, width),
     }
     return Frame(scale=scale, image_hw=size_hw, resized_hw=(height, width), frame_hw=frames[resize.mode])
+
+
+def _scaled(size_hw: Size, scale: float) -> Size:
+    height, width = (max(1, round(side * scale)) for side in size_hw)
+    return height, width
 
 
 def _round_up(side: int) -> int:

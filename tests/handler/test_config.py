@@ -6,6 +6,7 @@ from handler.backend.tls import Tls
 from handler.config import Config
 from handler.errors import ConfigError
 from handler.image import heic
+from handler.model.contract import Resize
 
 
 def test_defaults():
@@ -31,6 +32,7 @@ def test_everything_can_be_set():
             "CORS_HEADERS": "X-Tenant, If-None-Match",
             "API_KEYS": "one, two",
             "GOOGLE_CLOUD_PROJECT": "a-project",
+            "MODEL_OUTPUTS": "detection, mask/Reshape_1:0",
             "IMAGE_RESIZE_MODE": "pad64",
             "IMAGE_MIN_DIM": "0",
             "IMAGE_MAX_DIM": "512",
@@ -52,6 +54,12 @@ def test_everything_can_be_set():
     assert config.matterport.anchors.strides == (4, 8)
     assert config.matterport.resize.mode == "pad64"
     assert config.matterport.labels == ("cat", "dog")
+    assert config.matterport.outputs == ("detection", "mask/Reshape_1:0")
+
+
+def test_resize_mode_none_is_pad64_that_never_enlarges():
+    environ = {"IMAGE_RESIZE_MODE": "none", "IMAGE_MIN_DIM": "800", "IMAGE_MIN_SCALE": "2", "IMAGE_MAX_DIM": "2048"}
+    assert Config.from_environ(environ).matterport.resize == Resize(mode="pad64", min_dim=0, max_dim=2048)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,10 @@ def test_everything_can_be_set():
         ("CORS_HEADERS", "X-Tenant,", "CORS_HEADERS must be names"),
         ("CORS_ORIGINS", "*, https://a.example", "or \\* alone"),
         ("MODEL_NAME", " ", "MODEL_NAME must be a non-empty text"),
-        ("IMAGE_RESIZE_MODE", "none", "one of square, pad64, got 'none'"),
+        ("IMAGE_RESIZE_MODE", "crop", "one of square, pad64, none, got 'crop'"),
+        ("MODEL_OUTPUTS", "mask", "MODEL_OUTPUTS must be 2 names, comma-separated: .*, got 'mask'"),
+        ("MODEL_OUTPUTS", "mask,mask", "must be 2 names"),
+        ("MODEL_OUTPUTS", "a,,b", "must be 2 names"),
         ("IMAGE_MIN_DIM", "2000", r"min_dim must be in 0..max_dim \(1024\), got 2000"),
         ("TF_SERVING_ADDRESS", "localhost", "must be host:port.*, got 'localhost'"),
         ("TF_SERVING_ADDRESS", "http://localhost:8500", "must be host:port"),

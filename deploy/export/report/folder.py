@@ -14,21 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
+from deploy.export import check, signatures
 from deploy.export import write as versions
-from deploy.export.graphs import ExportError, reason
 from deploy.export.report import page
 from deploy.export.report.compare import Comparison, compare, saturated_share, summarise
 from deploy.export.report.files import file_name, list_images, page_writer, readable_images
 from deploy.export.report.histograms import histograms
 from deploy.export.report.pictures import changed_pixels, draw_all
-from deploy.export.report.segment import RECIPES, Segment, Segmentation, in_tensorflow, on_model_server
+from deploy.export.report.segment import RECIPES, Segment, Segmentation, ask, in_tensorflow, on_model_server
 from deploy.export.source import Source
-from handler.errors import SegmentError
 from handler.image.decode import Limits, decode_image
 
+TENSOR = ("way", "name", "model", "int8")  # the columns of the table of tensors
 PICTURE_PX, LEAST_PX, AT_FULL_SIZE = 960, 320, 20  # longer side of a picture on the page, for up to so many images
 
 
@@ -45,11 +44,12 @@ class Measured:
     pictures: Mapping[str, str]
 
 
-def write_report(source: Source, folder: Path, output: Path) -> Path:
+def write_report(source: Source, folder: Path, output: Path, seen: Sequence[str] = ()) -> Path:
     """Measure on every image of ``folder``, write the page ``output`` (.html) and a .json beside it; return the page.
 
-    An image that cannot be read is skipped, and named on stderr and on the page. Raises ExportError if no image can be
-    read, if the output cannot be written, or if an export does not answer. A failure leaves nothing behind.
+    ``seen``: lines of :func:`deploy.export.settle.settle`, which the page shows. An image that cannot be read is
+    skipped, and named on stderr and on the page. Raises ExportError if no image can be read, if the output cannot be
+    written, or if an export does not answer. A failure leaves nothing behind.
     """
     paths, others = list_images(folder)
     with page_writer(output) as save:
@@ -57,7 +57,7 @@ def write_report(source: Source, folder: Path, output: Path) -> Path:
         side = round(max(LEAST_PX, PICTURE_PX * min(1.0, math.sqrt(AT_FULL_SIZE / len(paths)))))
         with tempfile.TemporaryDirectory() as exports, _models(source, Path(exports)) as models:
             measured = [_measure(path, models, side) for path in tqdm(paths, desc="report", unit="image")]
-        figures = _figures(source, measured, skipped, others)
+        figures = {**_figures(source, measured, skipped, others), "seen": seen}
         save(page.render(figures, [one.pictures for one in measured]), json.dumps(figures, indent=1))
     return output
 
@@ -65,7 +65,7 @@ def write_report(source: Source, folder: Path, output: Path) -> Path:
 @contextmanager
 def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
     """Yield the models to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
-    kinds = list(RECIPES) if source.dialect == "matterport" else ["int8"]
+    kinds = list(RECIPES) if source.is_plain else ["int8"]
     with ExitStack() as servers:
         models = {"source": in_tensorflow(source)}
         for kind in tqdm(kinds, desc="exporting", unit="export"):
@@ -77,7 +77,7 @@ def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
 def _measure(path: Path, models: Mapping[str, Segment], side: int) -> Measured:
     """Ask all models about one image; its pictures are at most ``side`` pixels long."""
     data = path.read_bytes()
-    found = {kind: _segment(segment, data, kind, file_name(path)) for kind, segment in models.items()}
+    found = {kind: ask(segment, data, kind, file_name(path)) for kind, segment in models.items()}
     reference = found.pop("source")
     photo = decode_image(data, Limits()).upright()
     others = {kind: one for kind, one in found.items() if kind != "float32"}
@@ -105,13 +105,6 @@ def _measure(path: Path, models: Mapping[str, Segment], side: int) -> Measured:
     return Measured(figures, reference, comparisons, pictures)
 
 
-def _segment(segment: Segment, data: bytes, kind: str, name: str) -> Segmentation:
-    try:
-        return segment(data)
-    except (SegmentError, tf.errors.OpError, ValueError) as error:
-        raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
-
-
 def _figures(
     source: Source, measured: Sequence[Measured], skipped: Sequence[Mapping[str, str]], others: Sequence[str]
 ) -> dict[str, Any]:
@@ -121,6 +114,8 @@ def _figures(
     figures = {
         "source": source.graph.description,
         "dialect": source.dialect,
+        "because": check.describe_source(source),
+        "tensors": [dict(zip(TENSOR, row, strict=True)) for row in check.tensors(source, signatures.int8(source))],
         "labels": {str(key): name for key, name in source.labels.items()},
         "instances": sum(one["instances"] for one in images),
         "saturated_share": saturated_share([one.reference for one in measured]) if "int8-cast" in kinds else None,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from deploy.export.kinds import WRAP
 from deploy.export.report.charts import draw_charts, factor, ratio, size, whole
 
 Figures = Mapping[str, Any]
@@ -65,6 +66,7 @@ def render(figures: Figures, pictures: Sequence[Mapping[str, str]]) -> str:
     images = figures["images"]
     return TEMPLATES.get_template("page.html").render(
         figures=figures,
+        wrap=WRAP,
         verdict=verdict(figures),
         good=figures["instances"] and is_good(figures["kinds"]["int8"]),
         saving=_saving(figures, "int8-cast") if "int8-cast" in figures["kinds"] else "",

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorflow_serving.apis import model_pb2
 
-from deploy.export import dialects, signatures
+from deploy.export import answer, signatures
+from deploy.export.graphs import ExportError, reason
 from deploy.export.source import Source
 from deploy.model_server.flags import Flags
 from deploy.model_server.predict import encode_response
@@ -24,6 +25,7 @@ from handler import pipeline
 from handler.backend import wire
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient
+from handler.errors import SegmentError
 from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.model.detections import Detections, gather_masks, select
@@ -44,8 +46,8 @@ class Segmentation:
     """What a model finds in one image.
 
     ``rows`` float32 [n, 6], as the model gave them, of the n instances: y1, x1, y2, x2 normalised, class, score.
-    ``masks`` float32 [d, h, w]: probabilities of all d detections, with those outside the image. Bytes are 0 if
-    nothing was sent.
+    ``masks`` float32 [d, h, w]: probabilities of all d detections, with those outside the image. Bytes are those of the
+    messages that carry the model's tensors, or would carry them.
     """
 
     rows: NDArray[np.float32]
@@ -105,20 +107,45 @@ def on_model_server(base: Path, settings: MatterportSettings, *, tensor_content:
 
 def in_tensorflow(source: Source) -> Segment:
     """Run the source itself in this process, asked as the function would ask it."""
-    if source.dialect != "matterport":
-        contract = _detection_contract(source)
-        return partial(segment, contract=contract, predict=_detection_predict(source, contract))
+    if not source.is_plain:
+        contract = _pixels_contract(source)
+        return partial(segment, contract=contract, predict=_pixels_predict(source, contract))
     run = tf.function(source.graph.call, reduce_retracing=True)
+    return partial(segment, contract=float32_contract(source), predict=partial(_predict, run))
 
-    def predict(inputs: Mapping[str, Array]) -> Prediction:
-        outputs = run({name: tf.constant(array) for name, array in inputs.items()})
-        return Prediction({name: tensor.numpy() for name, tensor in outputs.items()}, version=0)
 
-    return partial(segment, contract=float32_contract(source), predict=predict)
+def in_process(source: Source, exported: signatures.Exported) -> Segment:
+    """Run an int8 export in this process, without saving it."""
+    serve = exported.functions[signatures.SERVING]
+    predict = partial(_predict, lambda inputs: serve(**inputs))
+    return partial(segment, contract=signatures.int8_contract(source), predict=predict)
+
+
+def _predict(
+    run: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], inputs: Mapping[str, Array]
+) -> Prediction:
+    outputs = run({name: tf.constant(array) for name, array in inputs.items()})
+    arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+    return Prediction(arrays, 0, *_message_bytes(inputs, arrays))
+
+
+def _message_bytes(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[int, int]:
+    """Return the bytes of the messages that would carry these tensors, in TensorFlow Serving's default encoding."""
+    request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, inputs)
+    response = encode_response(outputs, model_pb2.ModelSpec(name="model"), as_content=False)
+    return len(request), len(response)
+
+
+def ask(segment: Segment, data: bytes, kind: str, name: str) -> Segmentation:
+    """Return what a model finds in the image ``name``. Raises ExportError if it does not answer, as ``kind``."""
+    try:
+        return segment(data)
+    except (SegmentError, tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"the model must answer for {name}, as {kind}, got: {reason(error)}") from error
 
 
 def float32_contract(source: Source) -> ModelContract:
-    """Return what a Matterport source leaves to its client: padding, mean, meta and anchors."""
+    """Return what a plain Matterport source leaves to its client: padding, mean, meta and anchors."""
     settings = source.settings
     return ModelContract(
         image=ImageInput(dtype="float32", mean=settings.mean, padded=True),
@@ -131,29 +158,27 @@ def float32_contract(source: Source) -> ModelContract:
     )
 
 
-def _detection_contract(source: Source) -> ModelContract:
+def _pixels_contract(source: Source) -> ModelContract:
     image, masks = ImageInput(dtype="uint8", padded=False), MaskOutput(dtype="float32", per_class=False)
     return msgspec.structs.replace(signatures.int8_contract(source), image=image, masks=masks)
 
 
-def _detection_predict(source: Source, contract: ModelContract) -> Predict:
-    """Call a source of the other dialects. Bytes are those of the messages that would carry its inputs and outputs."""
-    image = dialects.image_of(source.graph)
+def _pixels_predict(source: Source, contract: ModelContract) -> Predict:
+    """Call a source with its pixels alone. Bytes are those of the messages that would carry its inputs and outputs."""
 
     @tf.function(reduce_retracing=True)
     def run(pixels: tf.Tensor) -> Any:
-        outputs = source.graph.call({str(image.name): tf.cast(pixels, image.dtype)})
-        return outputs, dialects.normalised_rows(outputs, tf.shape(pixels)[1:3], source.dialect)
+        sent = answer.inputs(source, tf.cast(pixels, tf.int32))
+        outputs = source.graph.call(sent)
+        return sent, outputs, answer.rows_and_masks(source, outputs, tf.shape(pixels)[1:3])
 
     def predict(inputs: Mapping[str, Array]) -> Prediction:
         (pixels,) = inputs.values()
-        outputs, (rows, masks) = run(tf.constant(pixels))
-        sent = {str(image.name): pixels.astype(image.dtype.as_numpy_dtype)}
-        request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, sent)
+        sent, outputs, (rows, masks) = run(tf.constant(pixels))
+        up = {name: tensor.numpy() for name, tensor in sent.items()}
         raw = {name: tensor.numpy() for name, tensor in outputs.items()}
-        response = encode_response(raw, model_pb2.ModelSpec(name="model"), as_content=False)
         found = {contract.detections.name: rows.numpy(), contract.masks.name: masks.numpy()}
-        return Prediction(found, 0, len(request), len(response))
+        return Prediction(found, 0, *_message_bytes(up, raw))
 
     return predict
 

@@ -8,13 +8,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from deploy.export import dialects, write
+from deploy.export import write
 from deploy.export.graphs import Graph
 from deploy.export.report.segment import RECIPES, encode_png, on_model_server
 from deploy.export.source import Source, of_graph
 from deploy.tools.tables import table
 from handler.backend.metadata import META_HEAD
 from handler.config import Config
+from handler.model import matterport
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def constant_source(max_probability: float) -> Source:
         return {"mrcnn_detection": tf.constant(rows), "mrcnn_mask": masks}
 
     shapes = ([None, None, None, 3], [None, META_HEAD + CLASSES], [None, None, 4])
-    inputs = zip(dialects.INPUTS, shapes, strict=True)
-    outputs = zip(dialects.OUTPUTS, (rows.shape, size), strict=True)
+    inputs = zip(matterport.INPUTS, shapes, strict=True)
+    outputs = zip(matterport.OUTPUTS, (rows.shape, size), strict=True)
     graph = Graph(
         inputs={name: tf.TensorSpec(shape, tf.float32, name) for name, shape in inputs},
         outputs={name: tf.TensorSpec(shape, tf.float32, name) for name, shape in outputs},

@@ -9,7 +9,10 @@ VARIABLE_SIZE = 1000  # constants from so many values on were variables once
 
 
 def save_tensorflow_1(folder, float32_export):
-    """Save the model of a float32 export with TensorFlow 1's builder, its weights in variables of that time."""
+    """Save the model of a float32 export with TensorFlow 1's builder, its weights in variables of that time.
+
+    Its outputs are named after tensors, as usual scripts do it.
+    """
     model = tf.saved_model.load(str(float32_export))
     loaded = model.signatures["serving_default"]
     frozen = convert_variables_to_constants_v2(loaded, lower_control_flow=False)
@@ -35,7 +38,7 @@ def save_tensorflow_1(folder, float32_export):
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.builder.SavedModelBuilder(str(folder))
         signature = v1.saved_model.signature_def_utils.predict_signature_def(
-            feeds, dict(zip(outputs, found, strict=True))
+            feeds, {f"{name}/Reshape_1:0": tensor for name, tensor in zip(outputs, found, strict=True)}
         )
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
         builder.save()

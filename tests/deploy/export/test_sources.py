@@ -23,7 +23,7 @@ from deploy.model_server.server import ModelServer
 from deploy.models.shapes import bundled, coins, network
 from handler.model import mold
 from handler.model.contract import AnchorInput, ModelContract, Resize
-from tests.deploy.export import savedmodels
+from tests.deploy.export import finders, savedmodels
 from tests.support.masks import sample
 from tests.support.readers import coco_decode, float32_decode
 
@@ -251,6 +251,32 @@ def record(loaded, kind, frame, meta, anchors):
     return rows.numpy().ravel() * 4096
 
 
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (finders.detection, {"mask_of": "image", "masks": "bool"}),
+        (finders.detection, {"size": (256, 256), "dtype": tf.float32, "scale": "-1..1"}),
+        (finders.matterport, {"names": ("input_image", "input_image_meta", None, "detection", "mask")}),
+    ],
+)
+def test_variants_are_served(request, model, options):
+    tmp_path, monkeypatch = request.getfixturevalue("tmp_path"), request.getfixturevalue("monkeypatch")
+    image = finders.drawing((200, 150))
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(image).save(tmp_path / "pictures" / "1.png")
+    finders.save(model(**options), tmp_path / "source")
+    given = ["--scale=-1..1"] if "scale" in options else []
+    given += ["--max-dim=256"] if model is finders.matterport else []
+    paths = ["--images", str(tmp_path / "pictures"), "--output", str(tmp_path / "shapes")]
+    assert main(["--saved-model", str(tmp_path / "source"), *paths, *given]) == 0
+    with function(tmp_path / "shapes", monkeypatch) as http:
+        found = http.post("/", data=png(image)).json["instances"]
+    assert len(found) == 2
+    for one, box in zip(found, finders.boxes_in(image.shape[:2]), strict=True):
+        mask, truth = coco_decode(one["mask"]).astype(bool), finders.ellipse(box, image.shape[:2])
+        assert (mask & truth).sum() / (mask | truth).sum() >= 0.93
+
+
 def test_pixels_reach_a_detection_model_as_they_are(tmp_path, monkeypatch):
     found = savedmodels.detections(3, (15, 15), seed=1)
     savedmodels.save_object_detection(tmp_path / "source", found, 3, image=tf.float32)
@@ -265,7 +291,8 @@ def test_what_is_no_detection_ends_the_list(tmp_path, monkeypatch):
     boxes, classes, scores, masks = savedmodels.detections(6, (15, 15), seed=2)
     classes[[1, 3]] = 0
     savedmodels.save_object_detection(tmp_path / "source", (boxes, classes, scores, masks), 5)
-    assert main(["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "shapes")]) == 0
+    options = ["--first-class=1", "--output", str(tmp_path / "shapes")]
+    assert main(["--saved-model", str(tmp_path / "source"), *options]) == 0
     with function(tmp_path / "shapes", monkeypatch) as http:
         found = http.post("/", data=png(np.full((50, 50, 3), 255, np.uint8))).json["instances"]
     assert [one["class_id"] for one in found] == classes[[0, 2, 4]].tolist()

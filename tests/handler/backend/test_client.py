@@ -6,6 +6,8 @@ import pytest
 
 from handler import errors
 from handler.backend import protos
+from handler.backend.metadata import derive_contract
+from handler.config import Config
 from handler.model.contract import ModelContract
 from tests.support.backend import INT8, Backend, serve
 from tests.support.client import IMAGE, connect, predict
@@ -198,6 +200,47 @@ def test_a_float_model_is_recognised(client, backend):
     backend.contract, backend.signatures = None, {"serving_default": floats}
     contract = client.served().contract
     assert (contract.image.dtype, contract.masks.dtype, contract.masks.naive_cast) == ("float32", "float32", False)
+
+
+def renamed(infos, names):
+    """Give tensors of a SignatureDef other names."""
+    for old, new in names.items():
+        infos[new].CopyFrom(infos[old])
+        del infos[old]
+
+
+SCRIPT = {"mrcnn_detection": "mrcnn_detection/Reshape_1:0", "mrcnn_mask": "mrcnn_mask/Reshape_1:0"}
+KERAS_3 = {"mrcnn_detection": "output_0", "mrcnn_mask": "output_3"}
+
+
+@pytest.mark.parametrize("names", [SCRIPT, KERAS_3, {"mrcnn_detection": "detection", "mrcnn_mask": "mask"}])
+def test_outputs_of_other_names_are_recognised(client, backend, names):
+    definition = matterport()
+    renamed(definition.outputs, names)
+    del definition.inputs["input_anchors"]
+    backend.contract, backend.signatures = None, {"serving_default": definition}
+    contract = client.served().contract
+    assert (contract.detections.name, contract.masks.name) == tuple(names.values())
+    assert (contract.anchors, contract.meta.num_classes) == (None, 81)
+
+
+def test_outputs_that_only_the_setting_names(client, backend):
+    definition = matterport()
+    renamed(definition.outputs, {"mrcnn_detection": "a", "mrcnn_mask": "b"})
+    definition.outputs["raw"].CopyFrom(definition.outputs["a"])
+    with pytest.raises(errors.ContractViolation, match="by these names or as MODEL_OUTPUTS names them"):
+        derive_contract({"serving_default": definition}, Config.from_environ({}).matterport)
+    settings = Config.from_environ({"MODEL_OUTPUTS": "a,b"}).matterport
+    contract = derive_contract({"serving_default": definition}, settings)
+    assert (contract.detections.name, contract.masks.name) == ("a", "b")
+
+
+def test_inputs_of_other_names_go_by_their_rank(client, backend):
+    definition = matterport()
+    renamed(definition.inputs, {"input_image": "x:0", "input_image_meta": "y", "input_anchors": "z"})
+    backend.contract, backend.signatures = None, {"serving_default": definition}
+    contract = client.served().contract
+    assert (contract.image.name, contract.meta.name, contract.anchors.name) == ("x:0", "y", "z")
 
 
 def test_a_stranger_is_named(client, backend):

@@ -1,5 +1,6 @@
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,14 @@ def test_json_round_trip(contract):
     assert ModelContract.from_json(contract.to_json().encode()) == contract
 
 
+def test_a_letterbox_is_stated_and_no_other_mode_has_its_field():
+    letterbox = Resize(mode="letterbox", min_dim=0, max_dim=640, frame_hw=(384, 640))
+    contract = msgspec.structs.replace(INT8, resize=letterbox)
+    assert ModelContract.from_json(contract.to_json()) == contract
+    assert '"frame_hw":[384,640]' in contract.to_json()
+    assert "frame_hw" not in INT8.to_json()  # functions of version 1.0.0 refuse fields that they do not know
+
+
 @given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
 def test_any_labels_scale_and_source_survive(labels, scale, source):
     contract = ModelContract(
@@ -45,6 +54,11 @@ def test_any_labels_scale_and_source_survive(labels, scale, source):
         ('"mode":"pad64"', '"mode":"crop"', "crop"),
         ('"max_dim":512', '"max_dim":500', "multiple of 64"),
         ('"min_dim":0', '"min_dim":513', "resize.min_dim must be in 0..max_dim (512), got 513"),
+        ('"mode":"pad64"', '"mode":"letterbox"', "mode letterbox or stretch must come together"),
+        ('"mode":"pad64"', '"frame_hw":[512,512],"mode":"pad64"', "or stretch must come together, got ('pad64'"),
+        ('"mode":"pad64"', '"mode":"stretch"', "mode letterbox or stretch must come together"),
+        ('"mode":"pad64"', '"frame_hw":[64,64],"mode":"letterbox"', "sides in 1..max_dim (512), one of them max_dim"),
+        ('"mode":"pad64"', '"frame_hw":[0,512],"mode":"letterbox"', "sides in 1..max_dim (512), one of them max_dim"),
         ('"labels":{"1"', '"labels":{"0"', "class ids from 1"),
         ('"source":"test"', '"source":"test","extra":1', "extra"),
         ('"dtype":"int8"', '"dtype":"int4"', "int4"),
@@ -68,3 +82,9 @@ def test_a_float_image_has_no_codes():
         ImageInput(dtype="float32", scale=2, padded=True)
     with pytest.raises(ContractViolation, match=r"masks.naive_cast needs dtype int8"):
         MaskOutput(dtype="float32", per_class=True, naive_cast=True)
+
+
+def test_a_letterbox_is_padded_in_the_graph():
+    letterbox = Resize(mode="letterbox", min_dim=0, max_dim=640, frame_hw=(640, 640))
+    with pytest.raises(ContractViolation, match=r"image.padded must be false with resize mode letterbox"):
+        msgspec.structs.replace(INT8_CAST, resize=letterbox)

@@ -58,6 +58,15 @@ def test_matterport_square_by_hand(size_hw, resized_hw, scale, window):
     assert frame.window == window
 
 
+@pytest.mark.parametrize("size_hw", [(480, 640), (10, 900), (64, 64)])
+def test_stretch_squeezes_an_image_whatever_its_aspect(size_hw):
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
+    rule = Resize(mode="stretch", min_dim=0, max_dim=64, frame_hw=(48, 64))
+    molded, frame = mold(Photo.of(Image.fromarray(image)), rule, padded=False)
+    assert (frame.image_hw, frame.frame_hw, molded.shape) == (size_hw, (48, 64), (48, 64, 3))
+    assert np.abs(molded - bilinear(image, (48, 64))).max() <= 2
+
+
 def test_min_scale_enlarges_unless_the_cap_says_no():
     assert resize_rule((100, 200), Resize(mode="square", min_dim=0, max_dim=1024, min_scale=2)).resized_hw == (200, 400)
     assert resize_rule((100, 800), Resize(mode="square", min_dim=0, max_dim=1024, min_scale=2)).resized_hw == (
@@ -81,6 +90,42 @@ def test_fit_limits_the_longer_side_and_pads_nothing(size_hw, resized_hw):
     frame = resize_rule(size_hw, Resize(mode="fit", min_dim=0, max_dim=512))
     assert frame.resized_hw == frame.frame_hw == resized_hw
     assert frame.window == (0, 0, *resized_hw)
+
+
+def letterbox(frame_hw):
+    return Resize(mode="letterbox", min_dim=0, max_dim=max(frame_hw), frame_hw=frame_hw)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "frame_hw", "resized_hw", "window"),
+    [
+        ((1080, 1920), (640, 640), (360, 640), (140, 0, 500, 640)),
+        ((480, 640), (640, 640), (480, 640), (80, 0, 560, 640)),
+        ((50, 40), (640, 640), (640, 512), (0, 64, 640, 576)),
+        ((1000, 1000), (384, 640), (384, 384), (0, 128, 384, 512)),
+        ((1, 5000), (640, 640), (1, 640), (319, 0, 320, 640)),
+        ((427, 640), (640, 640), (427, 640), (106, 0, 533, 640)),
+    ],
+)
+def test_letterbox_by_hand(size_hw, frame_hw, resized_hw, window):
+    frame = resize_rule(size_hw, letterbox(frame_hw))
+    assert (frame.resized_hw, frame.frame_hw, frame.window) == (resized_hw, frame_hw, window)
+
+
+@given(SIDES, SIDES, st.integers(1, 40), st.integers(1, 40))
+def test_letterbox_is_upstreams(height, width, high, wide):
+    """Upstream's formulas: the spare pixels halved, and each half rounded after 0.1 is taken off or added."""
+    frame_hw = (32 * high, 32 * wide)
+    frame = resize_rule((height, width), letterbox(frame_hw))
+    ratio = min(frame_hw[0] / height, frame_hw[1] / width)
+    resized = tuple(max(1, round(side * ratio)) for side in (height, width))
+    (top, bottom), (left, right) = (
+        (round((whole - part) / 2 - 0.1), whole - round((whole - part) / 2 + 0.1))
+        for whole, part in zip(frame_hw, resized, strict=True)
+    )
+    assert frame.resized_hw == resized
+    assert frame.window == (top, left, bottom, right)
+    assert any(part == whole for part, whole in zip(resized, frame_hw, strict=True))
 
 
 def test_shares_of_the_image_become_pixels():
