@@ -21,6 +21,7 @@ def test_everything_can_be_set():
             "TF_SERVING_ADDRESS": "unix:/tmp/tfs",
             "MODEL_NAME": "coco",
             "DEADLINE_S": "1.5",
+            "MODEL_CONCURRENCY": "4",
             "MAX_BODY_BYTES": "1000",
             "MAX_PIXELS": "50e6",
             "IMAGE_KINDS": "png, avif",
@@ -40,6 +41,7 @@ def test_everything_can_be_set():
     )
     assert config.tf_serving_address == "unix:/tmp/tfs"
     assert config.max_pixels == 50_000_000
+    assert config.model_concurrency == 4
     assert config.image_kinds == ("png", "avif")
     assert config.cors_origins == ("https://a.example", "http://localhost:3000")
     assert (config.api_keys, config.google_cloud_project) == (("one", "two"), "a-project")
@@ -55,6 +57,7 @@ def test_everything_can_be_set():
         ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, 3600 at most, got '0'"),
         ("DEADLINE_S", "inf", "above 0, 3600 at most, got 'inf'"),
         ("DEADLINE_S", "1e10", "3600 at most, got '1e10'"),
+        ("MODEL_CONCURRENCY", "-1", "MODEL_CONCURRENCY must be a whole number from 0, or empty for no limit, got '-1'"),
         ("MODEL_NAME", "a\udcff", "MODEL_NAME must be a non-empty text, got 'a.*udcff'"),
         ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
         ("MAX_PIXELS", "inf", "got 'inf'"),

@@ -46,7 +46,7 @@ def start(tmp_path):
     with ExitStack() as stack:
 
         def start(address, **settings):
-            settings = {"DEADLINE_S": "5", **settings}
+            settings = {"DEADLINE_S": "3", **settings}
             names = {"TF_SERVING_ADDRESS": address, "TF_SERVING_TLS": "on", "MODEL_NAME": "shapes"}
             return stack.enter_context(running(tmp_path, **{**names, **settings}))
 
