@@ -2,7 +2,7 @@
 
 *Retries*. Every call reads, so it may be repeated until its deadline:
 
-- UNAVAILABLE. The server is being started, or the connection is lost.
+- UNAVAILABLE. The server is being started, or the connection is lost. Not if its certificate is refused.
 - RESOURCE_EXHAUSTED, if its message says that the server is busy. Otherwise a message is over a size limit.
 - NOT_FOUND and an unknown version label, 16 times. During a rollout, another replica may serve this version.
 - UNAUTHENTICATED, once, with a new ID token.
@@ -35,6 +35,7 @@ from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavail
 logger = logging.getLogger("segment.channel")
 BUSY = "Server Threadpool Exhausted"
 CLOSED = "Socket closed"
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed"
 NO_LABEL = "Unrecognized servable version label"
 REPLICA_ATTEMPTS = 16  # if one of two replicas has the version, all attempts miss it once in 65,536 calls
 REPLICA_WAIT_S = 0.02  # at most; random, or clients in step would meet the same replica each time
@@ -145,7 +146,7 @@ class Channel:
             return pause_s(1)
         if is_busy(code, details):
             return 0.0  # the turns have the pauses
-        if code == grpc.StatusCode.UNAVAILABLE:
+        if code == grpc.StatusCode.UNAVAILABLE and not any(text in (details or "") for text in UNTRUSTED):
             return pause_s(attempt + 1)
         if is_absent(code, details) and attempt < REPLICA_ATTEMPTS - 1:
             return random.uniform(0, REPLICA_WAIT_S)  # noqa: S311
