@@ -69,7 +69,7 @@ class Channel:
         self._model = model
         self._tls = tls
         self._silent_s = min(SILENT_S, deadline_s / 4)
-        self._options = CHANNEL_OPTIONS + ping_options(deadline_s)
+        self._options = [*CHANNEL_OPTIONS, *ping_options(deadline_s)]
         self._tokens = Tokens(audience) if audience else None
         self._lock = threading.Lock()
         self._channel: Any = None
