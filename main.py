@@ -26,9 +26,11 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.model = config.model_name
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        channel = Channel(config.tf_serving_address, self.model, config.tls, config.tf_serving_audience)
+        channel = Channel(
+            config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
+        )
         spec = ModelSpec(self.model, config.model_version, config.model_version_label)
-        self.client = ModelClient(channel, spec, config.deadline_s, config.matterport)
+        self.client = ModelClient(channel, spec, config.deadline_s, config.matterport, config.model_concurrency)
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
         """Return the instances in an encoded image, each mask as ``encode`` returns it."""

@@ -62,6 +62,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     ] = None
     model_version_label: str = ""
     deadline_s: Annotated[float, Meta(gt=0, le=3600, description="a number above 0, 3600 at most")] = 20.0
+    model_concurrency: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="a whole number from 0, or empty for no limit")
+    ] = None
     max_body_bytes: Count = 20 << 20
     max_pixels: Count = Limits().max_pixels
     image_kinds: Kinds = Limits().kinds

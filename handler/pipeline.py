@@ -31,7 +31,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Instances by falling score, seconds per stage, and the bytes sent to and received from the model."""
+    """Instances by falling score, seconds per stage, bytes sent to and received from the model, repeated requests."""
 
     image_hw: Size
     version: int
@@ -39,6 +39,7 @@ class Result:
     durations_s: Mapping[str, float]
     up_bytes: int = 0
     down_bytes: int = 0
+    repeats: int = 0
 
 
 @dataclass(slots=True)
@@ -85,8 +86,15 @@ def segment(
     with clock.stage("encode"):
         encoded = encode(unmolded)
     instances = build_instances(found, unmolded, encoded, contract)
-    sent, received = prediction.up_bytes, prediction.down_bytes
-    return Result(frame.image_hw, prediction.version, instances, clock.durations_s, sent, received)
+    return Result(
+        frame.image_hw,
+        prediction.version,
+        instances,
+        clock.durations_s,
+        prediction.up_bytes,
+        prediction.down_bytes,
+        prediction.repeats,
+    )
 
 
 def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:

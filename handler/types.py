@@ -31,12 +31,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The model's output tensors by name, its version, and the sizes of request and response in bytes."""
+    """The model's output tensors by name, its version, the sizes of request and response in bytes.
+
+    ``repeats``: how often the request was sent again, because the server was busy or gone.
+    """
 
     outputs: Mapping[str, Array]
     version: int
     up_bytes: int = 0
     down_bytes: int = 0
+    repeats: int = 0
 
 
 Predict = Callable[[Mapping[str, Array]], Prediction]  # input tensors by name -> the outputs in the contract

@@ -82,6 +82,7 @@ END
     ARGS=--port=8500,--model_config_file=/models/$file
     ARGS+=,--allow_version_labels_for_unavailable_models=true # labels are assigned before versions have loaded
     ARGS+=,--enable_grpc_healthcheck_service=true             # for the startup probe
+    ARGS+=,--grpc_max_threads=1024                            # it refuses more calls; --concurrency is the limit
     ARGS+=,--enable_serialization_as_tensor_content=true      # a negative int8 takes one byte then, not ten
 }
 

@@ -16,6 +16,8 @@ HOST = "127.0.0.1"
 MODEL_NAME = "shapes"  # what the function asks for
 START_S = 180.0  # loading TensorFlow and the models, on a slow machine
 ANSWER_S = 120.0
+THREADS = 16  # of the function: requests at once
+GRPC_THREADS = 2 * THREADS  # of the model server, which refuses as many calls as it has threads
 
 
 def check_port(port: int, variable: str) -> None:
@@ -47,10 +49,9 @@ def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port
     """
     config = folder / "models.config"
     config.write_text(models_config(bases), encoding="utf-8")
-    programs.start(
-        "model server", "deploy.model_server", f"--port={grpc_port}", f"--model_config_file={config.resolve()}"
-    )
-    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME}
+    serving = (f"--port={grpc_port}", f"--model_config_file={config.resolve()}", f"--grpc_max_threads={GRPC_THREADS}")
+    programs.start("model server", "deploy.model_server", *serving)
+    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME, "THREADS": str(THREADS)}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")
     programs.start("function", "functions_framework", *flags, settings=settings)
     # Ask the function for its model only once the model listens: gRPC waits longer after each refused connection.

@@ -39,7 +39,9 @@ class Flags:
     max_num_load_retries: int = _flag(5, "further attempts at a version that failed to load")
     load_retry_interval_micros: int = _flag(60_000_000, "pause between these attempts")
     grpc_channel_arguments: str = _flag("", "key=value,key=value for the gRPC server")
-    grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "calls answered at the same time")
+    grpc_max_threads: int = _flag(
+        4 * (os.cpu_count() or 1), "one more than the calls answered at once; others are refused"
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -21,6 +21,7 @@ from deploy.model_server.versions import ModelVersions, Timing, VersionStatus
 _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STOP_GRACE_S = 1.0
+_BUSY = "Server Threadpool Exhausted"
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 
@@ -103,12 +104,13 @@ class ModelServer:
             ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its calls
             *flags.channel_arguments(),
         )
+        # One thread more than calls are taken: it refuses the others at once, and answers health checks.
         pool = concurrent.futures.ThreadPoolExecutor(flags.grpc_max_threads, thread_name_prefix="grpc")
         server = grpc.server(pool, options=options)
         if flags.enable_grpc_healthcheck_service:
             _add_health(server)
         known = methods(self._models, as_content=flags.enable_serialization_as_tensor_content)
-        server.add_generic_rpc_handlers((_Router(known),))
+        server.add_generic_rpc_handlers((Router(known, flags.grpc_max_threads - 1),))
         try:
             if flags.grpc_socket_path:
                 self.target = f"unix:{flags.grpc_socket_path}"
@@ -123,11 +125,15 @@ class ModelServer:
         _log.info("serving %s over gRPC at %s", ", ".join(self._models), self.target)
 
 
-class _Router(grpc.GenericRpcHandler):  # grpc ships no types
-    """Passes bytes to the method of the called path. Any other path is UNIMPLEMENTED, with an empty message."""
+class Router(grpc.GenericRpcHandler):  # grpc ships no types
+    """Passes bytes to the method of the called path. Any other path is UNIMPLEMENTED, with an empty message.
 
-    def __init__(self, known: Mapping[str, Method]) -> None:
-        self._handlers = {path: _handler(method) for path, method in known.items()}
+    ``calls``: how many it takes at once. It refuses the others, as TensorFlow Serving does.
+    """
+
+    def __init__(self, known: Mapping[str, Method], calls: int) -> None:
+        places = threading.Semaphore(calls)
+        self._handlers = {path: _handler(method, places) for path, method in known.items()}
         self._unknown = grpc.stream_stream_rpc_method_handler(_unimplemented)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -135,13 +141,17 @@ class _Router(grpc.GenericRpcHandler):  # grpc ships no types
         return self._handlers.get(handler_call_details.method, self._unknown)
 
 
-def _handler(method: Method) -> Any:
+def _handler(method: Method, places: threading.Semaphore) -> Any:
     def call(serialised: bytes, context: grpc.ServicerContext) -> bytes | None:
+        if not places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _BUSY)
         try:
             return method(serialised)
         except ServingError as error:
             context.abort(_CODES[int(error.code)], truncate(error.message))
             return None  # abort raises
+        finally:
+            places.release()
 
     return grpc.unary_unary_rpc_method_handler(call)
 

@@ -1,10 +1,19 @@
-"""The gRPC channel to TensorFlow Serving: TLS, deadlines, retries, and status codes -> errors.
+"""The gRPC channel to TensorFlow Serving: TLS, deadlines, retries, dead connections, and status codes -> errors.
 
-gRPC itself retries UNAVAILABLE; for requests over 256 KiB, it needs a larger retry buffer. This module retries:
+*Retries*. Every call reads, so it may be repeated until its deadline:
 
+- UNAVAILABLE. The server is being started, or the connection is lost. Not if its certificate is refused.
 - RESOURCE_EXHAUSTED, if its message says that the server is busy. Otherwise a message is over a size limit.
-- NOT_FOUND and an unknown version label. During a rollout, another replica may serve this version.
+- NOT_FOUND and an unknown version label, 16 times. During a rollout, another replica may serve this version.
 - UNAUTHENTICATED, once, with a new ID token.
+
+*Dead connections*. A host can vanish, or a NAT can forget a connection, and no packet tells the client. While a call
+waits, gRPC therefore pings after a third of the deadline without a byte. If no answer comes within a sixth, it ends the
+connection, and half of the deadline is left for another one. The server of a slow model answers pings, so it is not
+taken for dead. By default, a server ends the connection as ``too_many_pings`` at the fourth ping if it sent no byte
+between them and they came less than five minutes apart. A third of the deadline stays below that, and so does the
+default of ``max_pings_without_data``, two. If a call waits in vain until its deadline nevertheless, the next call opens
+another channel.
 """
 
 import itertools
@@ -21,38 +30,26 @@ import grpc
 from handler.backend.proxy import describe_proxy
 from handler.backend.tls import Fingerprint, Tls
 from handler.backend.tokens import Metadata, Tokens
+from handler.backend.turns import Turns, pause_s
 from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavailable, NotServed, RequestRefused
 
 logger = logging.getLogger("segment.channel")
 BUSY = "Server Threadpool Exhausted"
 CLOSED = "Socket closed"
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed"
 NO_LABEL = "Unrecognized servable version label"
-ATTEMPTS = 5
-RETRY_WAIT_S = 0.05  # doubles: 0.05, 0.1, 0.2, 0.4
 REPLICA_ATTEMPTS = 16  # if one of two replicas has the version, all attempts miss it once in 65,536 calls
 REPLICA_WAIT_S = 0.02  # at most; random, or clients in step would meet the same replica each time
-RETRY_BUFFER_BYTES = 64 << 20
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
+SILENT_S = 1.0  # a call that waited less in vain, after repeats, tells nothing about its connection
+PING_S, PING_ANSWER_S = (1.0, 310.0), (1.0, 20.0)  # bounds; servers allow any number of pings five minutes apart
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
+    ("grpc.enable_retries", 0),  # done here, where they are counted
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel would share the dead connection of the old one
+    ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),  # by default, it takes up to 2 minutes to notice that a server is back
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
 
 
@@ -60,15 +57,20 @@ class Channel:
     """Calls one server for one model. Thread-safe; may be forked before its first call.
 
     ``address``: any address that gRPC resolves. ``model``: its name, for errors. ``tls``: None for plaintext.
-    ``audience``: of the ID token, "" for no token. Raises ConfigError if a file of ``tls`` cannot be used.
+    ``audience``: of the ID token, "" for no token. ``deadline_s``: of most calls; pings follow it.
+    Raises ConfigError if a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, address: str, model: str, tls: Tls | None = None, audience: str = "") -> None:
+    def __init__(
+        self, address: str, model: str, tls: Tls | None = None, audience: str = "", deadline_s: float = 20.0
+    ) -> None:
         if audience and tls is None:
             raise ConfigError("an ID token must go over TLS, got an address in plaintext")
         self._address = address
         self._model = model
         self._tls = tls
+        self._silent_s = min(SILENT_S, deadline_s / 4)
+        self._options = [*CHANNEL_OPTIONS, *ping_options(deadline_s)]
         self._tokens = Tokens(audience) if audience else None
         self._lock = threading.Lock()
         self._channel: Any = None
@@ -78,18 +80,41 @@ class Channel:
 
     def call(self, method: str, request: bytes, end_s: float) -> bytes:
         """Return the response's bytes. ``end_s``: the deadline, monotonic. Raises what :func:`translate` returns."""
-        invoke = self._open().unary_unary(method)
+        response, _ = self.call_in_turn(method, request, end_s, Turns())
+        return response
+
+    def call_in_turn(self, method: str, request: bytes, end_s: float, turns: Turns) -> tuple[bytes, int]:
+        """Return the response's bytes and how often the call was repeated; begin it when ``turns`` lets it."""
+        ticket = turns.ticket()
+        failure: BackendError | None = None
         for attempt in itertools.count():
-            metadata = self._metadata(end_s)
+            if not turns.begin(ticket, end_s):
+                raise failure or ModelUnavailable("the model server is busy", "no turn came within the deadline")
+            took_s: float | None = None
+            refused = False
             try:
-                answer: bytes = invoke(request, timeout=max(0.001, end_s - time.monotonic()), metadata=metadata)
+                metadata = self._metadata(end_s)
+                channel, started_s = self._open(), time.monotonic()
+                invoke = channel.unary_unary(method)
+                response: bytes = invoke(request, timeout=max(0.001, end_s - started_s), metadata=metadata)
+                took_s = time.monotonic() - started_s
             except grpc.RpcError as error:
+                refused = is_busy(error.code(), error.details())
+                late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+                silent = late and time.monotonic() - started_s >= self._silent_s
+                if silent:
+                    self._drop(channel)
+                if silent or not late or failure is None:  # else the attempt before tells more
+                    reason = f"{self._explain(error, metadata)}{f'; repeated {attempt} times' if attempt else ''}"
+                    failure = translate(error.code(), reason, self._model)
                 wait_s = self._retry_wait_s(error, attempt, metadata)
-                if wait_s is None or time.monotonic() + wait_s >= end_s:
-                    raise translate(error.code(), self._explain(error, metadata), self._model) from error
-                time.sleep(wait_s)
+                if wait_s is None or time.monotonic() + wait_s + turns.fastest_s() >= end_s:
+                    raise failure from error
             else:
-                return answer
+                return response, attempt
+            finally:
+                turns.end(took_s, refused=refused)
+            time.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
@@ -122,15 +147,22 @@ class Channel:
     def _retry_wait_s(self, error: Any, attempt: int, metadata: Metadata | None) -> float | None:
         """Return the seconds to wait until the next attempt, None if no further attempt makes sense."""
         code, details = error.code(), error.details()
-        backoff_s: float = RETRY_WAIT_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - no secret: it spreads retries
         if code == grpc.StatusCode.UNAUTHENTICATED and self._tokens and metadata and attempt == 0:
             self._tokens.forget(metadata)  # the token may be revoked, or the clocks differ
-            return backoff_s
-        if is_busy(code, details) and attempt < ATTEMPTS - 1:
-            return backoff_s
+            return pause_s(1)
+        if is_busy(code, details):
+            return 0.0  # the turns have the pauses
+        if code == grpc.StatusCode.UNAVAILABLE and not any(text in (details or "") for text in UNTRUSTED):
+            return pause_s(attempt + 1)
         if is_absent(code, details) and attempt < REPLICA_ATTEMPTS - 1:
             return random.uniform(0, REPLICA_WAIT_S)  # noqa: S311
         return None
+
+    def _drop(self, channel: Any) -> None:
+        """Let the next call open another channel. Others may finish on this one."""
+        with self._lock:
+            if self._channel is channel:
+                self._channel = None
 
     def _open(self) -> Any:
         """Return the channel of this process; open a new one if the certificates have changed and can be read.
@@ -151,12 +183,27 @@ class Channel:
 
     def _connect(self) -> Any:
         if self._tls is None:
-            return grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS)
+            return grpc.insecure_channel(self._address, options=self._options)
         ca, key, cert = self._tls.read()
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
         name = self._tls.server_name
         override = [("grpc.ssl_target_name_override", name)] if name else []
-        return grpc.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS + override)
+        return grpc.secure_channel(self._address, credentials, options=self._options + override)
+
+
+def ping_options(deadline_s: float) -> list[tuple[str, int]]:
+    """Return the options of gRPC that end a connection whose other end is gone.
+
+    ``keepalive_timeout_ms`` alone does not do that in gRPC 1.85. It is also the TCP_USER_TIMEOUT of the socket: Linux
+    ends a connection whose packets nobody acknowledges for so long.
+    """
+    after_s = min(max(deadline_s / 3, PING_S[0]), PING_S[1])
+    answer_s = min(max(deadline_s / 6, PING_ANSWER_S[0]), PING_ANSWER_S[1])
+    return [
+        ("grpc.keepalive_time_ms", round(1000 * after_s)),
+        ("grpc.keepalive_timeout_ms", round(1000 * answer_s)),
+        ("grpc.http2.ping_timeout_ms", round(1000 * answer_s)),
+    ]
 
 
 def is_busy(code: Any, details: str | None) -> bool:

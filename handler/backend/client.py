@@ -31,10 +31,12 @@ from google.protobuf.message import DecodeError
 from handler.backend import protos, wire
 from handler.backend.channel import Channel
 from handler.backend.metadata import derive_contract, read_signatures
+from handler.backend.turns import Turns
 from handler.backend.wire import ModelSpec
 from handler.errors import (
     BackendError,
     ContractViolation,
+    ModelTimeout,
     ModelUnavailable,
     NotServed,
     RequestRefused,
@@ -59,6 +61,7 @@ NO_SIGNATURE = "Serving signature key"
 MAX_READS = 16  # to find another contract of a version; with two builds, half each, it fails once in 65,536 times
 MAX_PAUSE_S = 0.02  # pauses are random, or clients in step would meet the same replica each time
 VERSIONS_KEPT = 4
+READY_S = 4.0  # a probe waits 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,22 @@ class ModelClient:
     """Calls one model. Thread-safe; may be forked before its first call.
 
     ``deadline_s``: for all calls of one request, with retries. ``settings``: for models that state no contract.
+    ``concurrency``: Predict calls of images at once, 0 or None for no limit; the others wait in line.
     """
 
-    def __init__(self, channel: Channel, model: ModelSpec, deadline_s: float, settings: MatterportSettings) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        model: ModelSpec,
+        deadline_s: float,
+        settings: MatterportSettings,
+        concurrency: int | None = None,
+    ) -> None:
         self.model = model
         self._channel = channel
         self._deadline_s = deadline_s
         self._settings = settings
+        self._turns = Turns(concurrency)
         self._lock = threading.Lock()
         self._served: Served | None = None
         self._contracts: dict[int, ModelContract] = {}  # by version
@@ -108,11 +120,22 @@ class ModelClient:
         return self._served or self._read_contract(self.model, self._end_s())
 
     def ready(self) -> int:
-        """Return the version that would answer. Raises ModelUnavailable if there is none.
+        """Return the version that would answer, within four seconds. Raises ModelUnavailable if there is none."""
+        half_s = min(self._deadline_s, READY_S) / 2
+        try:
+            return self._available_version(time.monotonic() + half_s)
+        except ModelTimeout:  # the connection may be dead; the channel has opened another one
+            return self._available_version(time.monotonic() + half_s)
 
-        GetModelStatus ignores labels, so the version of a label comes from its metadata.
-        """
-        end_s = self._end_s()
+    def close(self) -> None:
+        """Close the channel and discard all contracts. The next call opens a new channel."""
+        self._channel.close()
+        with self._lock:
+            self._served = None
+            self._contracts.clear()
+
+    def _available_version(self, end_s: float) -> int:
+        """Return the version that would answer. GetModelStatus ignores labels, so metadata tell that of a label."""
         if self.model.label:
             return int(self._metadata(self.model, end_s).model_spec.version.value)
         request = protos.GetModelStatusRequest()
@@ -126,13 +149,6 @@ class ModelClient:
             raise ModelUnavailable(f"a version of the model must be AVAILABLE, got {', '.join(names) or 'no version'}")
         return int(max(available))
 
-    def close(self) -> None:
-        """Close the channel and discard all contracts. The next call opens a new channel."""
-        self._channel.close()
-        with self._lock:
-            self._served = None
-            self._contracts.clear()
-
     def _end_s(self) -> float:
         return time.monotonic() + self._deadline_s
 
@@ -145,14 +161,14 @@ class ModelClient:
 
         def predict(inputs: Mapping[str, Array]) -> Prediction:
             request = wire.encode_request(model, served.contract.signature, inputs, names)
-            response = self._channel.call(PREDICT, request, end_s)
+            response, repeats = self._channel.call_in_turn(PREDICT, request, end_s, self._turns)
             try:
                 answer = wire.decode_response(response, expected, served.version)
             except VersionChanged as change:
                 if self._use_version(change.version, end_s).contract != served.contract:
                     raise
                 answer = wire.decode_response(response, expected, change.version)
-            return dataclasses.replace(answer, up_bytes=len(request))
+            return dataclasses.replace(answer, up_bytes=len(request), repeats=repeats)
 
         return predict
 

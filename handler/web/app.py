@@ -97,6 +97,7 @@ def _answer_response(
         "instances": len(result.instances),
         "model_bytes_up": result.up_bytes,
         "model_bytes_down": result.down_bytes,
+        "model_repeats": result.repeats,
         "stages_ms": {name: round(took, 2) for name, took in stages_ms.items()},
     }
     return response

@@ -25,6 +25,7 @@ def test_everything_can_be_set():
             "TF_SERVING_ADDRESS": "unix:/tmp/tfs",
             "MODEL_NAME": "coco",
             "DEADLINE_S": "1.5",
+            "MODEL_CONCURRENCY": "4",
             "MAX_BODY_BYTES": "1000",
             "MAX_PIXELS": "50e6",
             "IMAGE_KINDS": "png, avif",
@@ -46,6 +47,7 @@ def test_everything_can_be_set():
     )
     assert config.tf_serving_address == "unix:/tmp/tfs"
     assert config.max_pixels == 50_000_000
+    assert config.model_concurrency == 4
     assert config.image_kinds == ("png", "avif")
     assert config.cors_origins == ("https://a.example", "http://localhost:3000")
     assert config.cors_headers == ("X-Tenant", "If-None-Match")
@@ -68,6 +70,7 @@ def test_resize_mode_none_is_pad64_that_never_enlarges():
         ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, 3600 at most, got '0'"),
         ("DEADLINE_S", "inf", "above 0, 3600 at most, got 'inf'"),
         ("DEADLINE_S", "1e10", "3600 at most, got '1e10'"),
+        ("MODEL_CONCURRENCY", "-1", "MODEL_CONCURRENCY must be a whole number from 0, or empty for no limit, got '-1'"),
         ("MODEL_NAME", "a\udcff", "MODEL_NAME must be a non-empty text, got 'a.*udcff'"),
         ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
         ("MAX_PIXELS", "inf", "got 'inf'"),

@@ -1,6 +1,7 @@
 """A small TensorFlow Serving for tests: a real gRPC server whose answers a test sets."""
 
 import threading
+import time
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -62,7 +63,13 @@ class Backend:
         self.available = True
         self.own = None  # the one signature that it serves beside its contract's, None for any
         self.raw_status = None
+        self.takes_s = 0.0  # of each image
+        self.refused = 0  # calls, because all places were taken
         self.lock = threading.Lock()
+
+    def refuse(self):
+        with self.lock:
+            self.refused += 1
 
     def predict(self, request, context):
         with self.lock:
@@ -85,6 +92,7 @@ class Backend:
             details = f'Serving signature key "{request.model_spec.signature_name}" not found.'
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, details)
         self.request = request
+        time.sleep(self.takes_s)
         for name, array in (self.see(image(request)) if self.see else self.outputs).items():
             fill(response.outputs[name], array)
         return response
@@ -124,25 +132,44 @@ def as_bytes(answer):
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
+def refusing(answer, places, refused):
+    """Return ``answer`` as TensorFlow Serving gives it while one of the semaphore's places is free."""
+
+    def call(request, context):
+        if not places.acquire(blocking=False):
+            refused()
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+        try:
+            return answer(request, context)
+        finally:
+            places.release()
+
+    return call
+
+
 @contextmanager
-def serve(backend):
-    """Yield the address of a server that answers as ``backend`` says."""
+def serve(backend, port=0, places=32):
+    """Yield the address of a server that answers as ``backend`` says, ``places`` calls at once."""
+    free = threading.Semaphore(places)
     routes = {
         PREDICT: (backend.predict, protos.PredictRequest),
         METADATA: (backend.metadata, protos.GetModelMetadataRequest),
         STATUS: (backend.status, protos.GetModelStatusRequest),
     }
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
+    options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
+    server = grpc.server(futures.ThreadPoolExecutor(places + 1), options=options)
     for service in {path.split("/")[1] for path in routes}:
         methods = {
             path.split("/")[2]: grpc.unary_unary_rpc_method_handler(
-                answer, request_deserializer=kind.FromString, response_serializer=as_bytes
+                refusing(answer, free, backend.refuse),
+                request_deserializer=kind.FromString,
+                response_serializer=as_bytes,
             )
             for path, (answer, kind) in routes.items()
             if path.split("/")[1] == service
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:
         yield f"127.0.0.1:{port}"

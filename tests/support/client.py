@@ -10,10 +10,11 @@ from handler.config import Config
 IMAGE = {"input_image": np.zeros((1, 64, 64, 3), np.int8)}
 
 
-def connect(address, deadline_s=5.0, **version):
+def connect(address, deadline_s=5.0, concurrency=None, **version):
     """Return a client of the model ``shapes``, by its version number or label if one is given."""
     settings = Config.from_environ({}).matterport
-    return ModelClient(Channel(address, "shapes"), ModelSpec("shapes", **version), deadline_s, settings)
+    channel = Channel(address, "shapes", deadline_s=deadline_s)
+    return ModelClient(channel, ModelSpec("shapes", **version), deadline_s, settings, concurrency)
 
 
 def predict(client):

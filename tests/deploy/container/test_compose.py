@@ -90,6 +90,9 @@ def test_the_model_server_takes_its_flags_and_serves_what_the_function_asks_for(
     assert MODEL["entrypoint"] == ["tensorflow_model_server"]
     given = flags.parse(MODEL["command"])
     assert given.port == SERVING_PORT
+    environment = FUNCTION["environment"]
+    assert given.grpc_max_threads > int(environment["WORKERS"]) * int(environment["MODEL_CONCURRENCY"])
+    assert int(environment["THREADS"]) > int(environment["MODEL_CONCURRENCY"])
     assert MODEL["ports"][0].endswith(f":{SERVING_PORT}")
     served = models_from_file(mounted(given.model_config_file))
     assert [model.name for model in served] == [FUNCTION["environment"]["MODEL_NAME"]]

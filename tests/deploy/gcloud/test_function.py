@@ -35,7 +35,7 @@ run services add-iam-policy-binding segment --member=user:someone@example.com --
 """
 SETTINGS = (
     "^@:^MODEL_NAME=shapes@:MODEL_VERSION_LABEL=stable@:DEADLINE_S=20@:GOOGLE_CLOUD_PROJECT=a-project@:WORKERS=2"
-    f"@:THREADS=8@:TF_SERVING_ADDRESS={URL}:443@:TF_SERVING_TLS=on@:TF_SERVING_AUDIENCE=https://{URL}"
+    f"@:THREADS=18@:MODEL_CONCURRENCY=8@:TF_SERVING_ADDRESS={URL}:443@:TF_SERVING_TLS=on@:TF_SERVING_AUDIENCE=https://{URL}"
     "@:CLASS_NAMES=red car,it's 5$"
 )
 
@@ -90,7 +90,8 @@ def test_the_function_takes_the_settings(served, bundle):
     assert config.tls is not None
     assert config.tf_serving_audience == "https://" + config.tf_serving_address.removesuffix(":443")
     assert (config.deadline_s, config.model_version_label, config.cors_origins) == (20.0, "stable", ("https://a.b",))
-    assert (settings["WORKERS"], settings["THREADS"]) == ("4", "8")  # 32 requests at once, so that none of 30 waits
+    assert (settings["WORKERS"], settings["THREADS"]) == ("4", "32")  # one worker may get all 30, and probes
+    assert config.model_concurrency == 8  # 32 calls at once
 
 
 def test_only_public_opens_the_function(served, bundle):

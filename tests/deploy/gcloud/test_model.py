@@ -30,7 +30,7 @@ run deploy tf-serving --image=docker.io/tensorflow/serving:2.21.0 --command=tens
 run services add-iam-policy-binding tf-serving --member=serviceAccount:segment@a-project.iam.gserviceaccount.com
     --role=roles/run.invoker --condition=None --format=none
 """
-MORE = "--enable_grpc_healthcheck_service=true,--enable_serialization_as_tensor_content=true"
+MORE = "--enable_grpc_healthcheck_service=true,--grpc_max_threads=1024,--enable_serialization_as_tensor_content=true"
 
 
 def test_the_calls_of_a_first_deployment_and_of_the_next(cloud, model):

@@ -48,12 +48,12 @@ def test_threads_follow_the_containers_processors(overlay, pod):
     assert others["tensorflow_intra_op_parallelism"] == others["tensorflow_inter_op_parallelism"] == cores
 
 
-def test_as_many_calls_are_taken_as_the_function_makes_at_the_least():
+def test_one_server_has_more_threads_than_the_fewest_pods_of_the_function_make_calls():
     (serving,), (function,) = pods_of("plain", SERVING), pods_of("plain", FUNCTION)
-    least = {name: one["spec"]["minReplicas"] for name, one in kind("plain", "HorizontalPodAutoscaler").items()}
+    least = kind("plain", "HorizontalPodAutoscaler")[FUNCTION]["spec"]["minReplicas"]
     variables = environment(function, "plain")
-    calls = least[FUNCTION] * int(variables["WORKERS"]) * int(variables["THREADS"])
-    assert least[SERVING] * parsed("plain", serving)[0].grpc_max_threads >= calls
+    calls = least * int(variables["WORKERS"]) * Config.from_environ(variables).model_concurrency
+    assert parsed("plain", serving)[0].grpc_max_threads > calls
 
 
 @EACH

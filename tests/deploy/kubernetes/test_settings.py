@@ -81,12 +81,11 @@ def test_a_canary_differs_from_the_stable_pods_in_nothing_but_its_label_and_trac
 
 
 @EACH
-def test_every_request_that_is_let_in_finds_a_thread(overlay, pod):
+def test_every_request_that_is_let_in_finds_a_thread_and_so_does_a_probe(overlay, pod):
     variables = environment(pod, overlay)
-    threads = int(variables["WORKERS"]) * int(variables["THREADS"])
-    assert threads >= pod.spec.get("containerConcurrency", 1)
-    if overlay == "knative":
-        assert pod.spec["containerConcurrency"] == threads
+    calls = Config.from_environ(variables).model_concurrency
+    assert int(variables["THREADS"]) > pod.spec.get("containerConcurrency", calls) >= calls
+    assert ("containerConcurrency" in pod.spec) == (overlay == "knative")
 
 
 def test_tls_names_what_is_mounted():

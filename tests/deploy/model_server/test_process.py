@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+
+from deploy.model_server.server import Router
 
 from .conftest import GOLDEN
 
@@ -160,3 +163,33 @@ def test_a_config_file_that_is_none_is_one_line(start, tmp_path):
     process = start("--port=0", f"--model_config_file={tmp_path / 'models.config'}")
     assert process.exit_code() == 1
     assert "must be a text ModelServerConfig" in process.lines[-1]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_call_less_than_it_has_threads_runs_at_once_and_the_others_are_refused_at_once(threads):
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def method(serialised):
+        begun.release()
+        go.wait(60)
+        return serialised
+
+    server = grpc.server(ThreadPoolExecutor(threads))
+    server.add_generic_rpc_handlers((Router({"/a/b": method}, threads - 1),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/a/b")
+        running = [call.future(b"%d" % number, timeout=60) for number in range(threads - 1)]
+        for _ in running:
+            assert begun.acquire(timeout=60)
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError) as refusal:
+                call(b"", timeout=10)
+            assert refusal.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert refusal.value.details() == "Server Threadpool Exhausted"
+        go.set()
+        assert [future.result() for future in running] == [b"%d" % number for number in range(threads - 1)]
+        if running:
+            assert call(b"again", timeout=10) == b"again"
+    server.stop(None).wait()

@@ -116,7 +116,7 @@ def test_a_server_of_another_name_is_refused_unless_that_name_is_expected(start,
 
 
 def test_plaintext_to_a_server_of_tls_is_refused(start, server_tls):
-    refused(start(server_tls, TF_SERVING_TLS="off"), "a server that wants TLS")
+    refused(start(server_tls, TF_SERVING_TLS="off", DEADLINE_S="3"), "a server that wants TLS")
 
 
 def test_mutual_tls(start, mutual_tls, ours):
@@ -135,7 +135,7 @@ def test_mutual_tls(start, mutual_tls, ours):
 def test_a_client_certificate_that_does_not_do(start, mutual_tls, ours, theirs, case):
     whose, reason = case
     pairs = {"another authority's": theirs.issue("function"), "expired": ours.issue("function", expired=True)}
-    settings = client(pairs[whose]) if whose in pairs else {}
+    settings = {"DEADLINE_S": "3", **(client(pairs[whose]) if whose in pairs else {})}
     log = refused(start(mutual_tls, TF_SERVING_CA_FILE=str(ours.file), **settings), reason)
     assert "PRIVATE KEY" not in log
 
