@@ -173,10 +173,10 @@ def test_what_few_requests_need_is_not_imported_at_the_start():
 def test_a_wrong_setting_stops_the_start_and_is_named():
     done = run("""
         import os
-        os.environ["IMAGE_KINDS"] = "jpeg,heic"
+        os.environ["IMAGE_KINDS"] = "jpeg,psd"
         import functions_framework
         functions_framework.create_app("segment", "main.py")
     """)
     assert done.returncode == 1
-    assert "IMAGE_KINDS must be some of jpeg, png, webp, gif, bmp, tiff, avif, comma-separated" in done.stderr
-    assert "got 'jpeg,heic'" in done.stderr
+    assert "IMAGE_KINDS must be some of jpeg, png, webp, gif, bmp, tiff, avif, heic, comma-separated" in done.stderr
+    assert "got 'jpeg,psd'" in done.stderr

@@ -75,6 +75,7 @@ def test_it_is_made_once_and_again_when_interrupted_or_when_the_lock_changes(clo
     subprocess.run([clone / ".venv/bin/python", "-c", "import six"], check=True)
 
 
+@pytest.mark.campaign
 def test_a_package_with_another_hash_is_refused(clone):
     (clone / "requirements.lock").write_text(locked("uv") + "six==1.17.0 --hash=sha256:" + "0" * 64 + "\n")
     code, _, err = run(clone)

@@ -59,7 +59,7 @@ def test_a_version_that_keeps_changing_gives_up(client, backend):
         backend.contract = relabelled(f"v{backend.version}")
         return predict(IMAGE)
 
-    with pytest.raises(errors.ModelUnavailable):
+    with pytest.raises((errors.ModelUnavailable, errors.ModelTimeout)):  # a call may run when the deadline passes
         client.run(work)
 
 
