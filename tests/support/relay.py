@@ -17,6 +17,7 @@ class Relay:
         self.address = f"{HOST}:{self._listening.getsockname()[1]}"
         self._lock = threading.Lock()
         self._sockets = []
+        self._closed = False
         self._silent = threading.Event()  # of the connections that are accepted now
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -31,17 +32,25 @@ class Relay:
         """End every connection."""
         self._listening.close()
         with self._lock:
+            self._closed = True
             for one in self._sockets:
                 one.close()
+
+    def _keep(self, one):
+        """Return a socket that :meth:`close` ends, also if the relay is closed already."""
+        with self._lock:
+            self._sockets.append(one)
+            if self._closed:
+                one.close()
+        return one
 
     def _accept(self):
         with suppress(OSError):
             while True:
-                near, _ = self._listening.accept()
-                far = socket.create_connection((self._target[0], int(self._target[1])))
+                near = self._keep(self._listening.accept()[0])
+                far = self._keep(socket.create_connection((self._target[0], int(self._target[1]))))
                 with self._lock:
                     self.accepted += 1
-                    self._sockets += [near, far]
                     silent = self._silent
                 for source, sink in ((near, far), (far, near)):
                     sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
