@@ -1,4 +1,4 @@
-"""How a model's tensors are meant, where its signature does not say: for a command line without TensorFlow."""
+"""What the tensors of a model mean, if its signature does not say it. Imports no TensorFlow, so --help is fast."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The proxy that gRPC takes from the environment, for the log: its address would pass for that of the model server.
+"""The proxy that gRPC takes from the environment, for the log. Without its name, its address looks like the server's.
 
 Source: gRPC core, http_proxy_mapper.cc. gRPC reads lower-case names alone.
 """
