@@ -3,6 +3,7 @@
 *Retries*. Every call reads, so it may be repeated until its deadline:
 
 - UNAVAILABLE. The server is being started, or the connection is lost. Not if its certificate is refused.
+- CANCELLED. The server stops, and ends the calls that it has begun.
 - RESOURCE_EXHAUSTED, if its message says that the server is busy. Otherwise a message is over a size limit.
 - NOT_FOUND and an unknown version label, 16 times. During a rollout, another replica may serve this version.
 - UNAUTHENTICATED, once, with a new ID token.
@@ -152,7 +153,7 @@ class Channel:
             return pause_s(1)
         if is_busy(code, details):
             return 0.0  # the turns have the pauses
-        if code == grpc.StatusCode.UNAVAILABLE and not any(text in (details or "") for text in UNTRUSTED):
+        if is_gone(code) and not any(text in (details or "") for text in UNTRUSTED):
             return pause_s(attempt + 1)
         if is_absent(code, details) and attempt < REPLICA_ATTEMPTS - 1:
             return random.uniform(0, REPLICA_WAIT_S)  # noqa: S311
@@ -206,6 +207,11 @@ def ping_options(deadline_s: float) -> list[tuple[str, int]]:
     ]
 
 
+def is_gone(code: Any) -> bool:
+    """Return True if the server is not there, or stops during the call."""
+    return code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
 def is_busy(code: Any, details: str | None) -> bool:
     """Return True if the server has no free thread. A message over a size limit has the same status code."""
     return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
@@ -221,7 +227,7 @@ def translate(code: Any, details: str | None, model: str) -> BackendError:  # no
     """Return the error for a gRPC status. ``details`` becomes its reason, which only the log gets."""
     codes = grpc.StatusCode
     reason = f"{code.name}: {details}"
-    if code == codes.UNAVAILABLE:
+    if is_gone(code):
         return ModelUnavailable("the model server cannot be reached", reason)
     if is_busy(code, details):
         return ModelUnavailable("the model server is busy", reason)

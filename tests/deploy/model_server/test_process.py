@@ -90,10 +90,8 @@ def test_serves_is_healthy_and_stops(start, number):
     with pytest.raises(grpc.RpcError) as failure:
         health(target, "nope")
     assert failure.value.code() == grpc.StatusCode.NOT_FOUND
-    began_s = time.monotonic()
     process.popen.send_signal(number)
-    assert process.exit_code() == 0
-    assert time.monotonic() - began_s < 5
+    assert process.exit_code() == 0, process.lines
 
 
 def test_a_unix_socket_alone(start, tmp_path):

@@ -16,7 +16,7 @@ from tests.support.backend import Backend, serve
 
 STATUSES = {
     "OK": 502,
-    "CANCELLED": 502,
+    "CANCELLED": 503,
     "UNKNOWN": 502,
     "INVALID_ARGUMENT": 502,
     "DEADLINE_EXCEEDED": 504,
@@ -72,7 +72,7 @@ def test_a_busy_server_is_not_a_message_too_large():
     assert type(translate(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large, "shapes")) is errors.BackendError
 
 
-@pytest.mark.parametrize("error", [(grpc.StatusCode.UNAVAILABLE, "gone"), BUSY])
+@pytest.mark.parametrize("error", [(grpc.StatusCode.UNAVAILABLE, "gone"), (grpc.StatusCode.CANCELLED, "stopped"), BUSY])
 def test_big_requests_are_retried(channel, backend, error):
     backend.errors = [error, error]
     assert decode_response(ask(channel), WANT).outputs["mrcnn_mask"].shape == (1, 5, 4, 4)
