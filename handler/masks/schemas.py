@@ -29,6 +29,13 @@ class RleMask(Value, frozen=True, tag_field="format", tag="rle"):
     counts: str
 
 
+class CocoRle(Value, frozen=True):
+    """A mask as pycocotools reads it; ``size`` is height, width."""
+
+    size: tuple[Side, Side]
+    counts: str
+
+
 class PolygonMask(Value, frozen=True, tag_field="format", tag="polygon"):
     """The outlines of all parts. Outer rings run clockwise on the screen; their holes follow, anticlockwise."""
 

@@ -6,18 +6,11 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from handler.masks.encodings import Encoder, Masks, encode_none, encode_rle, flatten, has_holes, outline
-from handler.masks.schemas import Ring, Side, Value
+from handler.masks.schemas import CocoRle, Ring, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Result
 from handler.web.formats import score, xywh
 from handler.web.schemas import Pixels, Score
-
-
-class CocoRle(Value, frozen=True):
-    """A mask as pycocotools reads it."""
-
-    size: tuple[Side, Side]
-    counts: str
 
 
 class CocoResult(Value, frozen=True):

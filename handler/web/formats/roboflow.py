@@ -7,11 +7,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from handler.masks.encodings import Encoder, Masks, border, encode_none, encode_rle
-from handler.masks.schemas import RleMask, Side, Value
+from handler.masks.schemas import CocoRle, RleMask, Side, Value
 from handler.options import MaskEncoding, Options
 from handler.pipeline import Instance, Result
 from handler.web.formats import label_or_id, score, size_of, xywh
-from handler.web.formats.coco import CocoRle
 from handler.web.schemas import ImageSize, Score
 
 
