@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
 from deploy.export import tensorflow_1
+from deploy.export.labels import read_ultralytics
 from handler.errors import ContractViolation
 from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE, ModelContract
 
@@ -191,9 +192,10 @@ def from_saved_model(folder: Path, signature: str, check: Callable[[Graph], obje
     _check_ops(meta_graph)
     try:
         function, owned = _load(folder, meta_graph, signature)
-        labels = _own_labels(folder, meta_graph)
+        labels = _contract_labels(folder, meta_graph)
     except (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise ExportError(f"--saved-model must be one that TensorFlow loads, got {folder}: {reason(error)}") from error
+    labels = labels or _ultralytics_labels(folder)
     return replace(declared, call=lambda tensors: function(**tensors), owned=owned, labels=labels)
 
 
@@ -258,7 +260,17 @@ def _meta_graph(folder: Path) -> Any:
     raise ExportError(f"--saved-model must have a graph tagged {TAG} alone, got {seen or 'none'}")
 
 
-def _own_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
+def _ultralytics_labels(folder: Path) -> Mapping[int, str]:
+    """Return the labels of the file that Ultralytics writes beside a model, none without it."""
+    try:
+        return read_ultralytics(folder / "metadata.yaml")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ExportError(str(error)) from error
+
+
+def _contract_labels(folder: Path, meta_graph: Any) -> Mapping[int, str]:
     """Return the labels of the model's contract, if it carries one."""
     if CONTRACT_SIGNATURE not in meta_graph.signature_def:
         return {}

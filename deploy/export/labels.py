@@ -1,9 +1,11 @@
-"""Class names from a file: a name a line, JSON of ids and names, or COCO's categories."""
+"""Class names from a file: a name a line, JSON of ids and names, COCO's categories, or Ultralytics' metadata."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 def read_labels(path: Path) -> dict[int, str]:
@@ -22,6 +24,22 @@ def read_labels(path: Path) -> dict[int, str]:
     if min(labels) < 1:
         raise ValueError(f"must have class ids from 1, as 0 is the background, got {min(labels)} in {path}")
     return dict(sorted(labels.items()))
+
+
+def read_ultralytics(path: Path) -> dict[int, str]:
+    """Return the names by class id, 1 and up, of a ``metadata.yaml``, where the first class is 0; none if it has none.
+
+    Raises ValueError if the file is no YAML, or if its names are no text by class id.
+    """
+    expected = "the model's metadata.yaml must have names by class id"
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{expected}, got {error}") from error
+    names = value.get("names", {}) if isinstance(value, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(key, int) and isinstance(names[key], str) for key in names):
+        raise ValueError(f"{expected}, got {names}")
+    return {key + 1: name for key, name in sorted(names.items())}
 
 
 def _from_lines(text: str) -> dict[int, str]:

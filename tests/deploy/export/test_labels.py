@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from deploy.export.labels import read_labels
+from deploy.export.labels import read_labels, read_ultralytics
 
 ACCEPTED = [
     ("cat\n\n dog \n", {1: "cat", 2: "dog"}),
@@ -52,3 +52,24 @@ def test_cocos_own_categories(tmp_path):
     categories = [{"id": number, "name": f"class {number}"} for number in ids]
     (tmp_path / "labels").write_text(json.dumps({"images": [], "categories": categories}))
     assert list(read_labels(tmp_path / "labels")) == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("names:\n  0: person\n  2: 'no'\ntask: segment\n", {1: "person", 3: "no"}),
+        ("task: segment\n", {}),
+    ],
+)
+def test_ultralytics_metadata(tmp_path, text, labels):
+    (tmp_path / "metadata.yaml").write_text(text)
+    assert read_ultralytics(tmp_path / "metadata.yaml") == labels
+
+
+@pytest.mark.parametrize(
+    "text", ["names: [person]", "names: {0: 5}", "names: {person: 0}", "- 1", "names: {", "names: 5"]
+)
+def test_ultralytics_metadata_without_names_by_id(tmp_path, text):
+    (tmp_path / "metadata.yaml").write_text(text)
+    with pytest.raises(ValueError, match="must have names by class id, got "):
+        read_ultralytics(tmp_path / "metadata.yaml")

@@ -235,9 +235,10 @@ def test_the_command_takes_the_options_and_labels(tmp_path, capsys):
     """A frame that is not square, too, and a picture in which there is nothing."""
     network = Network((192, 320))
     save(tmp_path / "source", network)
-    (tmp_path / "labels.txt").write_text("".join(f"class of {place}\n" for place in range(CLASSES)))
+    names = "".join(f"  {place}: class of {place}\n" for place in range(CLASSES))
+    (tmp_path / "source" / "metadata.yaml").write_text(f"task: segment\nnames:\n{names}")
     command = ["--saved-model", str(tmp_path / "source"), "--output", str(tmp_path / "model")]
-    assert main([*command, "--labels", str(tmp_path / "labels.txt"), "--max-detections=2", "--confidence=0.3"]) == 0
+    assert main([*command, "--max-detections=2", "--confidence=0.3"]) == 0
     loaded = tf.saved_model.load(str(tmp_path / "model" / "1"))
     text = loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
     contract = ModelContract.from_json(text)
