@@ -6,6 +6,7 @@ const make = (tag, text = "", properties = {}) => Object.assign(document.createE
 const URL_ROOT = `${location.origin}/`;
 const SIDE = 2048; // pixels of the picture on the screen, at most
 const DEFAULTS = { score: 0.5, mask: 0.5, opacity: 0.45, outlines: true, labels: false, hide: "" };
+const grouped = new Intl.NumberFormat("en");
 const STAGES = ["decode", "mold", "predict", "unmold", "encode"];
 
 const stage = new Stage(byId("photo"), byId("overlay"));
@@ -55,7 +56,7 @@ async function look(photo, name = photo.name || "photo.jpg") {
     listObjects();
     say("Waiting for the answer.");
     const answer = await run("ask", request(opened), ({ seconds }) => say(`The model is busy. The page asks again in ${seconds} s.`));
-    if (turn === now.turn) accept(answer);
+    if (turn === now.turn) await accept(answer);
   } catch (error) {
     if (turn === now.turn) complain(error);
   } finally {
@@ -69,12 +70,14 @@ function request({ sent, original }) {
 
 function reveal({ bitmap, original }) {
   byId("empty").hidden = true;
+  byId("help").hidden = false;
   for (const button of all(".later")) button.hidden = false;
   stage.show(bitmap, original);
 }
 
 /** Take an answer: its objects, and what it cost. */
-function accept(answer) {
+async function accept(answer) {
+  performance.mark("answered");
   now.answer = answer;
   now.objects = answer.instances.map((one, row) => ({
     ...one,
@@ -83,12 +86,19 @@ function accept(answer) {
     hex: `hsl(${Math.round((220 + 137.508 * row) % 360)} 75% 50%)`,
   }));
   trace(answer.outlines);
+  redraw();
+  await rest(); // between the steps, the browser draws and listens
   listClasses();
   listObjects();
+  await rest();
   showCost();
   byId("cost").hidden = byId("take").hidden = false;
   const shown = visible().length;
   if (!now.live) say(`${count(shown)} found${shown < now.objects.length ? `, ${now.objects.length - shown} hidden` : ""}, in ${Math.round(answer.tookMs)} ms.`);
+}
+
+function rest() {
+  return new Promise((done) => setTimeout(done));
 }
 
 function trace(outlines) {
@@ -97,7 +107,7 @@ function trace(outlines) {
 
 function known({ labels }) {
   const names = Object.values(labels);
-  if (names.length) byId("model").textContent = `This model finds ${names.length > 6 ? `${names.length} kinds of objects` : names.join(", ")}.`;
+  if (names.length) byId("model").textContent = `The model knows ${names.length > 6 ? `${names.length} kinds of objects` : names.join(", ")}.`;
 }
 
 function count(number) {
@@ -247,7 +257,7 @@ function listItem(row) {
     swatch,
     make("b", name),
     make("span", score.toFixed(3), { className: "score" }),
-    make("small", `${area.toLocaleString("en")} px, box ${box.x}, ${box.y}, ${box.width} × ${box.height}`),
+    make("small", `${grouped.format(area)} px, box ${box.x}, ${box.y}, ${box.width} × ${box.height}`),
   );
   item.addEventListener("pointerenter", () => pick(row, false));
   item.addEventListener("click", () => pick(row));
@@ -266,7 +276,7 @@ function pick(row, aloud = true) {
     if (aloud) {
       item.scrollIntoView({ block: "nearest" });
       const { name, score, area } = now.objects[row];
-      say(`${name}, ${rowsShown().indexOf(row) + 1} of ${rowsShown().length}: score ${score.toFixed(3)}, ${area.toLocaleString("en")} pixels.`);
+      say(`${name}, ${rowsShown().indexOf(row) + 1} of ${rowsShown().length}: score ${score.toFixed(3)}, ${grouped.format(area)} pixels.`);
     }
   } else {
     list.removeAttribute("aria-activedescendant");
@@ -383,12 +393,14 @@ async function goLive() {
   const turn = ++now.turn;
   byId("alert").hidden = true;
   try {
+    if (!navigator.mediaDevices) throw new Error("the camera needs a page that came by https");
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 1280 } });
     if (turn !== now.turn) return stream.getTracks().forEach((track) => track.stop());
     now.live = stream;
     const video = Object.assign(byId("video"), { srcObject: stream });
     await video.play();
     document.querySelector('[data-do="stop"]').hidden = false;
+    let said = 0;
     for (let last = performance.now(); turn === now.turn && now.live; ) {
       const frame = await createImageBitmap(video);
       const opened = await run("grab", { frame, url: URL_ROOT, key: now.key }, undefined, [frame]);
@@ -397,9 +409,11 @@ async function goLive() {
       Object.assign(now, { opened, photo: opened.sent, name: "camera.jpg", picked: -1 });
       known(opened.contract);
       reveal(opened);
-      accept(answer);
+      await accept(answer);
       const took = performance.now() - last;
       last += took;
+      if (last - said < 1000) continue; // more often, no one could read it, or hear it
+      said = last;
       say(`Live: ${(1000 / took).toFixed(1)} frames a second, ${Math.round(answer.tookMs)} ms each, ${count(visible().length)}.`);
     }
   } catch (error) {

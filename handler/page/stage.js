@@ -48,6 +48,7 @@ class Stage {
 
   /** Draw in the next frame, and in those after it until nothing moves. */
   draw() {
+    if (!this.image) return;
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
       if (this.move()) this.draw();

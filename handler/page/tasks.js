@@ -2,6 +2,7 @@
 // code, in a worker, or in the page itself if the browser has no canvas for workers.
 
 const found = { answer: null, grids: [] }; // the last answer, in pixels of the photograph
+const MASK_THRESHOLD = 0.5; // of the areas in an answer
 let stopper = new AbortController();
 
 const tasks = {
@@ -9,12 +10,14 @@ const tasks = {
   async open({ photo, url, key, side }) {
     stopper = new AbortController();
     const { contract } = await model({ url, key, signal: stopper.signal });
-    const ready = await shrink(photo, contract.resize);
-    if (!ready) throw new SegmentError({ title: "Not a photograph", detail: "this browser cannot open the file" });
+    const decoded = await createImageBitmap(photo).catch(() => null);
+    if (!decoded) throw new SegmentError({ title: "Not a photograph", detail: "this browser cannot open the file" });
+    const ready = await shrink(photo, contract.resize, { decoded });
     const scale = Math.min(1, side / Math.max(ready.original.width, ready.original.height));
     const resizeWidth = Math.max(1, Math.round(ready.original.width * scale));
     const resizeHeight = Math.max(1, Math.round(ready.original.height * scale));
-    const bitmap = await createImageBitmap(photo, { resizeWidth, resizeHeight, resizeQuality: "high" });
+    const bitmap = await createImageBitmap(decoded, { resizeWidth, resizeHeight, resizeQuality: "medium" });
+    decoded.close();
     return { bitmap, sent: ready.photo, original: ready.original, contract };
   },
 
@@ -23,9 +26,9 @@ const tasks = {
     stopper = new AbortController();
     const { contract } = await model({ url, key, signal: stopper.signal });
     const size = uploadSize(frame, contract.resize);
-    const canvas = new OffscreenCanvas(size.width, size.height);
+    const canvas = newCanvas(size);
     canvas.getContext("2d").drawImage(frame, 0, 0, size.width, size.height);
-    const sent = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+    const sent = await blobOf(canvas, "image/jpeg", 0.85);
     frame.close();
     return { bitmap: await createImageBitmap(canvas), sent, original: size, contract };
   },
@@ -47,7 +50,7 @@ const tasks = {
   outlines({ threshold }) {
     return found.answer.instances.map((one, index) => {
       const rings = outline(one, threshold, found.grids[index]);
-      return { d: svgPath(rings), area: Math.round(ringArea(rings)) };
+      return { d: svgPath(rings), area: threshold === MASK_THRESHOLD ? one.area : Math.round(ringArea(rings)) };
     });
   },
 
@@ -77,9 +80,9 @@ const tasks = {
         if (one) words[(y + Math.floor(at / width)) * image.width + x + (at % width)] = word;
       });
     }
-    const canvas = new OffscreenCanvas(image.width, image.height);
+    const canvas = newCanvas(image);
     canvas.getContext("2d").putImageData(pixels, 0, 0);
-    return canvas.convertToBlob({ type: "image/png" });
+    return blobOf(canvas, "image/png");
   },
 
   stop() {

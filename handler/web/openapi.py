@@ -35,6 +35,7 @@ CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
 
 
 CLIENT_PROFILE = "client"
+CLIENT_POST = "the instances in an image"
 NOT_FOR_CLIENTS = ("format", "image_id")  # they change the shape of the answer
 PROFILE = {
     "name": "profile",
@@ -65,6 +66,7 @@ def document(image_kinds: tuple[str, ...], locked: bool, client: bool = False) -
         del components[JsonRequest.__name__]
         options = {name: schema for name, schema in options.items() if name not in NOT_FOR_CLIENTS}
         paths[ROOT]["post"] = _post(options, _image_content(()), described_answers[0], locked)
+        paths[ROOT]["post"].update(summary=CLIENT_POST, description="The bytes of the image decide its kind.")
     else:
         paths[OPENAPI]["get"]["parameters"] = [PROFILE]
         content = _image_content(image_kinds) | _form_content(image_kinds, options)

@@ -51,7 +51,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that clients GET. ``read`` returns its content, by the query: a value of type ``schema``, or bytes of JSON.
+    """A page that clients GET. ``read`` returns its content: a value of type ``schema``, or bytes of JSON.
 
     ``problems``: statuses of its errors, besides 500. ``locked``: True if it needs an API key when keys are configured.
     """

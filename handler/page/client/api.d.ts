@@ -11,12 +11,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** a short index */
+        /** a short index; browsers get a page to try it */
         get: operations["get_index"];
         put?: never;
         /**
-         * the instances in an image: the body, the part 'image' of a form, or base64 in JSON
-         * @description The bytes of the image decide its kind. Options go in the query, in form fields or in the JSON body, each at most once.
+         * the instances in an image
+         * @description The bytes of the image decide its kind.
          */
         post: operations["segment"];
         delete?: never;
@@ -415,7 +415,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description a short index */
+            /** @description a short index; browsers get a page to try it */
             200: {
                 headers: {
                     /** @description echoed from the request, or generated */

@@ -93,11 +93,11 @@ export function inPixelsOf<A extends { image: Size; instances: Instance<keyof Ma
 
 /** The size at which a photograph is worth sending: what the model uses, never larger. */
 export function uploadSize(size: Size, resize: Resize): Size;
-/** Bring a photograph to that size. Null: this is no browser, or it cannot decode the photograph. */
+/** Bring a photograph to that size; `decoded`: the same photograph, if it is decoded already. Null: this is no browser, or it cannot decode the photograph. */
 export function shrink(
   photo: Blob,
   resize: Resize,
-  encoding?: { type?: string; quality?: number },
+  encoding?: { type?: string; quality?: number; decoded?: ImageBitmap },
 ): Promise<({ photo: Blob; original: Size } & Size) | null>;
 
 /** The mask of a crop over the whole image, as pycocotools writes it. */

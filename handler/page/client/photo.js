@@ -16,26 +16,31 @@ export function uploadSize({ width, height }, resize) {
  * Bring a photograph to the size that the model uses. The browser decodes it, HEIC too if it can, and applies EXIF.
  * Returns what to send, its size, and that of the photograph; null outside a browser, or if it cannot decode.
  */
-export async function shrink(photo, resize, { type = "image/jpeg", quality = 0.92 } = {}) {
-  const bitmap = await globalThis.createImageBitmap?.(photo).catch(() => null);
+export async function shrink(photo, resize, { type = "image/jpeg", quality = 0.92, decoded } = {}) {
+  const bitmap = decoded ?? (await globalThis.createImageBitmap?.(photo).catch(() => null));
   if (!bitmap) return null;
   const original = { width: bitmap.width, height: bitmap.height };
   const size = uploadSize(original, resize);
   if (size.width === original.width && size.height === original.height && /^image\/(jpeg|png|webp)$/.test(photo.type)) {
-    bitmap.close();
+    if (!decoded) bitmap.close();
     return { photo, ...size, original };
   }
-  const canvas = globalThis.OffscreenCanvas
-    ? new OffscreenCanvas(size.width, size.height)
-    : Object.assign(document.createElement("canvas"), size);
+  const canvas = newCanvas(size);
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff"; // transparent pixels become white, as in the function
   context.fillRect(0, 0, size.width, size.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, size.width, size.height);
-  bitmap.close();
-  const small = canvas.convertToBlob
-    ? await canvas.convertToBlob({ type, quality })
-    : await new Promise((done) => canvas.toBlob(done, type, quality));
-  return { photo: small, ...size, original };
+  if (!decoded) bitmap.close();
+  return { photo: await blobOf(canvas, type, quality), ...size, original };
+}
+
+function newCanvas({ width, height }) {
+  if (globalThis.OffscreenCanvas) return new OffscreenCanvas(width, height);
+  return Object.assign(document.createElement("canvas"), { width, height });
+}
+
+function blobOf(canvas, type, quality) {
+  if (canvas.convertToBlob) return canvas.convertToBlob({ type, quality });
+  return new Promise((done) => canvas.toBlob(done, type, quality));
 }
