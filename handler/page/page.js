@@ -88,9 +88,11 @@ async function accept(answer) {
   trace(answer.outlines);
   redraw();
   await rest(); // between the steps, the browser draws and listens
+  if (now.answer !== answer) return;
   listClasses();
   listObjects();
   await rest();
+  if (now.answer !== answer) return;
   showCost();
   byId("cost").hidden = byId("take").hidden = false;
   const shown = visible().length;
@@ -191,7 +193,7 @@ let tracing = false;
 
 /** Trace the outlines anew after a change of the mask threshold; of many changes, the last one counts. */
 async function retrace() {
-  if (tracing || !now.answer) return;
+  if (tracing || !now.answer || now.live) return; // the next frame comes with the new threshold
   tracing = true;
   const { turn } = now;
   let threshold;

@@ -25,7 +25,7 @@ def test_routes(function):
     assert "got '/nothing'" in problem(function.get("/nothing"), 404)
 
 
-def test_browsers_get_the_page_if_it_is_on(function, locked, tmp_path):
+def test_browsers_get_the_page_if_it_is_on(function, locked):
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     page = function.get("/", Accept=browser)
     assert page.status == 200
