@@ -32,8 +32,6 @@ REQUEST_ID = {"description": "echoed from the request, or generated", "schema": 
 RETRY = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
 IMAGE: Schema = {"type": "string", "format": "binary"}
 CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
-
-
 CLIENT_PROFILE = "client"
 CLIENT_POST = "the instances in an image"
 NOT_FOR_CLIENTS = ("format", "image_id")  # they change the shape of the answer

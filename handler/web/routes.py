@@ -84,7 +84,7 @@ def _openapi(service: Service, rules: Rules, query: Query) -> bytes:  # noqa: AR
     from handler.web.openapi import CLIENT_PROFILE, document  # noqa: PLC0415 - rarely requested, so not at the start
 
     profile = query.get("profile")
-    if profile not in (None, CLIENT_PROFILE):
+    if profile is not None and profile != CLIENT_PROFILE:
         raise BadRequest(f"profile must be {CLIENT_PROFILE}, or left out, got {quoted(profile)}")
     return document(rules.image_kinds, locked=bool(rules.api_keys), client=profile is not None)
 
