@@ -68,10 +68,13 @@ class Visit:
             self.page.add_init_script(script)
         self.requests = []
         self.wrong = []
-        self.page.on("request", self.requests.append)
+        self.page.on("request", self._asked)
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("console", self._heard)
         self.page.goto(f"{url}/")
+
+    def _asked(self, request):
+        self.requests.append(request)
 
     def _heard(self, message):
         if message.type in ("error", "warning"):
