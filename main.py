@@ -57,6 +57,7 @@ def rules(config: Config) -> routes.Rules:
         config.image_kinds,
         config.google_cloud_project,
         config.cors_headers,
+        config.shows_page,
     )
 
 

@@ -79,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         tuple[str, ...], Meta(description="names of request headers such as X-Tenant, comma-separated")
     ] = ()
     api_keys: tuple[str, ...] = ()
+    page: Annotated[Literal["off", "on"] | None, Meta(description="one of off, on, or empty")] = None
     google_cloud_project: str = ""
     model_outputs: Annotated[
         tuple[str, ...],
@@ -138,6 +139,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def origins(self) -> tuple[str, ...]:
         """The CORS origins as browsers send them."""
         return tuple(map(_normalise_origin, self.cors_origins))
+
+    @property
+    def shows_page(self) -> bool:
+        """True if browsers get the page: as set, else unless API keys are set."""
+        return self.page == "on" if self.page else not self.api_keys
 
     @property
     def tls(self) -> Tls | None:

@@ -26,6 +26,7 @@ COSTS = (  # the longest prefix counts
     # TensorFlow, the longest files first: one that begins last would keep one worker waiting for the other
     *("tests/deploy/export/test_command.py", "tests/deploy/export/", "tests/deploy/local/test_demo.py"),
     *("tests/handler/backend/test_secure.py", "tests/handler/backend/test_rollouts.py", "tests/deploy/model_server/"),
+    *("tests/handler/page/test_page.py", "tests/handler/page/test_package.py"),
     *("tests/deploy/models/", "tests/handler/test_end_to_end.py", "tests/handler/backend/test_protos.py"),
     *("tests/handler/backend/test_versions.py", "tests/handler/backend/test_replicas.py", "tests/bench/test_bench.py"),
     *("tests/bench/test_exports.py",),

@@ -53,7 +53,8 @@ def serve(http_port: int, grpc_port: int, build: Path) -> None:
         print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
         stack.start(programs, folder, {stack.MODEL_NAME: exports.base_path(build, KIND)}, grpc_port, http_port)
         url = f"http://{stack.HOST}:{http_port}"
-        print(f"serving {url} (model: gRPC on {stack.HOST}:{grpc_port}, logs: {folder}); Ctrl-C stops. Try:")
+        print(f"serving {url} (model: gRPC on {stack.HOST}:{grpc_port}, logs: {folder}); Ctrl-C stops.")
+        print("Open it in a browser, or try:")
         print(f"  curl --data-binary @{photo} -H 'Content-Type: image/png' {url}", flush=True)
         while True:
             programs.check()

@@ -16,8 +16,8 @@ from handler.pipeline import Result
 from handler.web import cors, formats, gzip
 from handler.web.auth import KEY_HEADER, check_key
 from handler.web.bodies import read_body, read_request
-from handler.web.routes import PAGES, Rules, Service, methods
-from handler.web.schemas import JSON, PROBLEM, Problem
+from handler.web.routes import PAGES, ROOT, Rules, Service, methods
+from handler.web.schemas import HTML, JSON, MODEL_BYTES, PROBLEM, Problem
 
 logger = logging.getLogger("segment.web")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -78,8 +78,25 @@ def _route(request: flask.Request, service: Service, rules: Rules, log_fields: d
         return _answer_response(result, options, answer_format, service.model, log_fields)
     if page is None:
         raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
-    content = page.read(service, rules)
-    return flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
+    if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
+        return _html_response()
+    content = page.read(service, rules, request.args)
+    response = flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
+    if page is PAGES[ROOT]:
+        response.vary.add("Accept")
+    return response
+
+
+def _html_response() -> flask.Response:
+    """Return the page for browsers. It is assembled on first use, so that it costs nothing at the start."""
+    from handler import page  # noqa: PLC0415 - see above
+
+    text, policy = page.document()
+    response = flask.Response(text, mimetype=HTML)
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.vary.add("Accept")
+    return response
 
 
 def _answer_response(
@@ -91,6 +108,7 @@ def _answer_response(
     stages_ms = {name: 1000 * seconds for name, seconds in result.durations_s.items()}
     stages_ms["encode"] += 1000 * (time.perf_counter() - started_s)
     response.headers["Server-Timing"] = ", ".join(f"{name};dur={took:.2f}" for name, took in stages_ms.items())
+    response.headers[MODEL_BYTES] = f"up={result.up_bytes}, down={result.down_bytes}"
     log_fields |= {
         "model": model,
         "model_version": result.version,

@@ -3,11 +3,12 @@
 import flask
 
 from handler.web.auth import KEY_HEADER
+from handler.web.schemas import MODEL_BYTES
 
 ANY_ORIGIN = "*"
 TRACING = ("traceparent", "tracestate", "baggage", "sentry-trace")  # that OpenTelemetry and Sentry add to each request
 REQUEST_HEADERS = ("Content-Type", KEY_HEADER, "X-Request-Id", "Authorization", *TRACING)
-RESPONSE_HEADERS = "X-Request-Id, Server-Timing, Retry-After"
+RESPONSE_HEADERS = f"X-Request-Id, Server-Timing, {MODEL_BYTES}, Retry-After"
 PREFLIGHT_S = 7200  # browsers cache a preflight for at most two hours
 
 

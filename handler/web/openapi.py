@@ -10,8 +10,8 @@ from handler import __version__
 from handler.options import Format, JsonRequest, Options
 from handler.web import formats, schemas
 from handler.web.auth import KEY_HEADER
-from handler.web.routes import PAGES, POST, ROOT, Page
-from handler.web.schemas import JSON, PROBLEM
+from handler.web.routes import OPENAPI, PAGES, POST, ROOT, Page
+from handler.web.schemas import JSON, MODEL_BYTES, PROBLEM
 
 REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
@@ -27,23 +27,49 @@ REASONS = {
     504: "The model did not answer within the deadline",
 }
 TIMING = {"description": "milliseconds of decode, mold, predict, unmold, encode", "schema": {"type": "string"}}
+TRAFFIC = {"description": "up=, down=: bytes of the model's request and response", "schema": {"type": "string"}}
 REQUEST_ID = {"description": "echoed from the request, or generated", "schema": {"type": "string"}}
 RETRY = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
+IMAGE: Schema = {"type": "string", "format": "binary"}
 CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
+CLIENT_PROFILE = "client"
+CLIENT_POST = "the instances in an image"
+NOT_FOR_CLIENTS = ("format", "image_id")  # they change the shape of the answer
+PROFILE = {
+    "name": "profile",
+    "in": "query",
+    "required": False,
+    "description": "client: one way to send an image, and one answer, for generators of clients",
+    "schema": {"type": "string", "enum": [CLIENT_PROFILE]},
+}
 
 
 @functools.cache
-def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
-    """Return the document as JSON. ``image_kinds``: those accepted. ``locked``: True if API keys are required."""
-    answers = [formats.find(name).ANSWER for name in get_args(Format)]
+def document(image_kinds: tuple[str, ...], locked: bool, client: bool = False) -> bytes:
+    """Return the document as JSON.
+
+    ``image_kinds``: those accepted. ``locked``: True if API keys are required. ``client``: True for one request, the
+    image as the body, and one answer, ``format=instances``: generators of clients fail on unions of either.
+    """
+    answers = [formats.find(name).ANSWER for name in (["instances"] if client else get_args(Format))]
     types = [*answers, *(page.schema for page in PAGES.values()), schemas.Problem, JsonRequest]
     described, components = msgspec.json.schema_components(types, ref_template=REF)
     by_type = {repr(kind): schema for kind, schema in zip(types, described, strict=True)}
     paths: dict[str, Any] = {
         path: {"get": _page(path, page, by_type[repr(page.schema)], locked)} for path, page in PAGES.items()
     }
-    any_answer = {"anyOf": [by_type[repr(answer)] for answer in answers]}
-    paths[ROOT]["post"] = _post(image_kinds, any_answer, by_type[repr(JsonRequest)], components, locked)
+    options = {name: components[JsonRequest.__name__]["properties"][name] for name in Options.__struct_fields__}
+    described_answers = [by_type[repr(answer)] for answer in answers]
+    if client:
+        del components[JsonRequest.__name__]
+        options = {name: schema for name, schema in options.items() if name not in NOT_FOR_CLIENTS}
+        paths[ROOT]["post"] = _post(options, _image_content(()), described_answers[0], locked)
+        paths[ROOT]["post"].update(summary=CLIENT_POST, description="The bytes of the image decide its kind.")
+    else:
+        paths[OPENAPI]["get"]["parameters"] = [PROFILE]
+        content = _image_content(image_kinds) | _form_content(image_kinds, options)
+        content[JSON] = {"schema": by_type[repr(JsonRequest)]}
+        paths[ROOT]["post"] = _post(options, content, {"anyOf": described_answers}, locked)
     whole: Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -58,7 +84,17 @@ def document(image_kinds: tuple[str, ...], locked: bool) -> bytes:
     }
     if locked:
         whole["components"]["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": KEY_HEADER}}
-    return msgspec.json.encode(whole)
+    return msgspec.json.encode(_without_tuples(whole) if client else whole)
+
+
+def _without_tuples(value: Any) -> Any:
+    """Return a document with tuples, which all have members of one type, as arrays of fixed length."""
+    if isinstance(value, list):
+        return [_without_tuples(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {name: _without_tuples(item) for name, item in value.items() if name != "prefixItems"}
+    return plain | {"items": value["prefixItems"][0]} if "prefixItems" in value else plain
 
 
 def _page(path: str, page: Page, schema: Schema, locked: bool) -> Schema:
@@ -73,22 +109,24 @@ def _page(path: str, page: Page, schema: Schema, locked: bool) -> Schema:
     return _lock(operation, locked and page.locked)
 
 
-def _post(
-    image_kinds: tuple[str, ...], answer: Schema, body: Schema, components: Mapping[str, Schema], locked: bool
-) -> Schema:
-    properties = components[JsonRequest.__name__]["properties"]
-    options = {name: properties[name] for name in Options.__struct_fields__}
-    image: Schema = {"type": "string", "format": "binary"}
+def _image_content(image_kinds: tuple[str, ...]) -> Schema:
+    """Return the bodies that are the image itself, by content type."""
+    kinds = (*(f"image/{kind}" for kind in image_kinds), "application/octet-stream")
+    return {kind: {"schema": IMAGE} for kind in kinds}
+
+
+def _form_content(image_kinds: tuple[str, ...], options: Mapping[str, Schema]) -> Schema:
     form = {
         "type": "object",
-        "properties": {"image": image, **{name: _as_text(schema) for name, schema in options.items()}},
+        "properties": {"image": IMAGE, **{name: _as_text(schema) for name, schema in options.items()}},
         "required": ["image"],
         "additionalProperties": False,
     }
-    kinds = [f"image/{kind}" for kind in image_kinds]
-    content: Schema = {kind: {"schema": image} for kind in (*kinds, "application/octet-stream")}
-    content["multipart/form-data"] = {"schema": form, "encoding": {"image": {"contentType": ", ".join(kinds)}}}
-    content[JSON] = {"schema": body}
+    encoding = {"image": {"contentType": ", ".join(f"image/{kind}" for kind in image_kinds)}}
+    return {"multipart/form-data": {"schema": form, "encoding": encoding}}
+
+
+def _post(options: Mapping[str, Schema], content: Schema, answer: Schema, locked: bool) -> Schema:
     operation = {
         "operationId": "segment",
         "summary": POST,
@@ -106,7 +144,11 @@ def _post(
         ],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": _response("the instances, in the requested format", answer, {"Server-Timing": TIMING}),
+            "200": _response(
+                "the instances, in the requested format",
+                answer,
+                {"Server-Timing": TIMING, MODEL_BYTES: TRAFFIC},
+            ),
             **_problems(POST_PROBLEMS, locked),
         },
     }

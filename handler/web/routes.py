@@ -1,9 +1,10 @@
 """The pages that the function offers, by path: one list for the router, the index and /openapi.json."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from handler.errors import BadRequest, quoted
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
@@ -11,6 +12,7 @@ from handler.pipeline import Result
 from handler.web import schemas
 
 BACKEND_PROBLEMS = (502, 503, 504)  # further statuses of a page that calls the model server
+Query = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Rules:
     ``api_keys``: a request needs one of them, () for none. ``cors_origins``, ``cors_headers``: see
     :mod:`handler.web.cors`.
     ``image_kinds``: for /openapi.json. ``project``: the Google Cloud project of the logs, "" for none.
+    ``page``: True if browsers get the page at ``/`` instead of the index.
     """
 
     api_keys: tuple[str, ...] = ()
@@ -28,6 +31,7 @@ class Rules:
     image_kinds: tuple[str, ...] = ("jpeg", "png", "webp")
     project: str = ""
     cors_headers: tuple[str, ...] = ()
+    page: bool = True
 
 
 class Service(Protocol):
@@ -54,43 +58,46 @@ class Page:
 
     summary: str
     schema: Any
-    read: Callable[[Service, Rules], Any]
+    read: Callable[[Service, Rules, Query], Any]
     problems: tuple[int, ...] = ()
     locked: bool = False
 
 
-def _index(service: Service, rules: Rules) -> schemas.Index:  # noqa: ARG001 - the signature of Page.read
+def _index(service: Service, rules: Rules, query: Query) -> schemas.Index:  # noqa: ARG001 - the signature of Page.read
     return schemas.Index("segment", INDEX)
 
 
-def _health(service: Service, rules: Rules) -> schemas.Health:  # noqa: ARG001
+def _health(service: Service, rules: Rules, query: Query) -> schemas.Health:  # noqa: ARG001
     return schemas.Health()
 
 
-def _ready(service: Service, rules: Rules) -> schemas.Ready:  # noqa: ARG001
+def _ready(service: Service, rules: Rules, query: Query) -> schemas.Ready:  # noqa: ARG001
     return schemas.Ready(schemas.Model(service.model, service.ready()))
 
 
-def _model(service: Service, rules: Rules) -> schemas.ModelAnswer:  # noqa: ARG001
+def _model(service: Service, rules: Rules, query: Query) -> schemas.ModelAnswer:  # noqa: ARG001
     contract, version = service.contract()
     return schemas.ModelAnswer(schemas.Model(service.model, version), contract)
 
 
-def _openapi(service: Service, rules: Rules) -> bytes:  # noqa: ARG001
-    from handler.web.openapi import document  # noqa: PLC0415 - rarely requested, so not at the start
+def _openapi(service: Service, rules: Rules, query: Query) -> bytes:  # noqa: ARG001
+    from handler.web.openapi import CLIENT_PROFILE, document  # noqa: PLC0415 - rarely requested, so not at the start
 
-    return document(rules.image_kinds, locked=bool(rules.api_keys))
+    profile = query.get("profile")
+    if profile is not None and profile != CLIENT_PROFILE:
+        raise BadRequest(f"profile must be {CLIENT_PROFILE}, or left out, got {quoted(profile)}")
+    return document(rules.image_kinds, locked=bool(rules.api_keys), client=profile is not None)
 
 
-ROOT = "/"
+ROOT, OPENAPI = "/", "/openapi.json"
 PAGES = {
-    ROOT: Page("a short index", schemas.Index, _index),
+    ROOT: Page("a short index; browsers get a page to try it", schemas.Index, _index),
     "/health": Page("200 while the process runs; calls no other server", schemas.Health, _health),
     "/ready": Page(
         "200 when the model is available, else 503 with the reason", schemas.Ready, _ready, BACKEND_PROBLEMS
     ),
     "/model": Page("the model contract in force", schemas.ModelAnswer, _model, BACKEND_PROBLEMS, locked=True),
-    "/openapi.json": Page("this interface as OpenAPI", dict[str, Any], _openapi),
+    OPENAPI: Page("this interface as OpenAPI", dict[str, Any], _openapi, (400,)),
 }
 POST = "the instances in an image: the body, the part 'image' of a form, or base64 in JSON"
 INDEX = {f"POST {ROOT}": POST, **{f"GET {path}": page.summary for path, page in PAGES.items()}}

@@ -11,7 +11,8 @@ from msgspec import Meta
 from handler.masks.schemas import Side, Value
 from handler.model.contract import ModelContract
 
-JSON, PROBLEM = "application/json", "application/problem+json"
+JSON, PROBLEM, HTML = "application/json", "application/problem+json", "text/html"
+MODEL_BYTES = "X-Model-Bytes"  # header of an answer: what the call of the model sent and received
 
 Pixels = Annotated[int, Meta(ge=0)]
 Score = Annotated[float, Meta(ge=0, le=1)]

@@ -59,6 +59,20 @@ def test_everything_can_be_set():
     assert config.matterport.outputs == ("detection", "mask/Reshape_1:0")
 
 
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({}, True),
+        ({"API_KEYS": "one"}, False),
+        ({"API_KEYS": "one", "PAGE": "on"}, True),
+        ({"PAGE": "off"}, False),
+        ({"PAGE": ""}, True),
+    ],
+)
+def test_the_page_is_shown_unless_there_are_keys(environ, shown):
+    assert Config.from_environ(environ).shows_page is shown
+
+
 def test_resize_mode_none_is_pad64_that_never_enlarges():
     environ = {"IMAGE_RESIZE_MODE": "none", "IMAGE_MIN_DIM": "800", "IMAGE_MIN_SCALE": "2", "IMAGE_MAX_DIM": "2048"}
     assert Config.from_environ(environ).matterport.resize == Resize(mode="pad64", min_dim=0, max_dim=2048)
@@ -67,6 +81,7 @@ def test_resize_mode_none_is_pad64_that_never_enlarges():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("PAGE", "maybe", "PAGE must be one of off, on, or empty, got 'maybe'"),
         ("DEADLINE_S", "0", "DEADLINE_S must be a number above 0, 3600 at most, got '0'"),
         ("DEADLINE_S", "inf", "above 0, 3600 at most, got 'inf'"),
         ("DEADLINE_S", "1e10", "3600 at most, got '1e10'"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from handler.options import Options
-from tests.http.client import ok
+from tests.http.client import ok, problem
 from tests.http.service import KEYS
 from tests.support import counts
 
@@ -77,6 +77,15 @@ def test_the_document_names_everything(function):
     assert set(form) == set(body) == {"image", *Options.__struct_fields__}
     assert body["threshold"] == {**body["threshold"], "minimum": 0, "maximum": 1, "default": 0.0}
     assert "securitySchemes" not in document["components"]
+
+
+def test_a_profile_for_generators_of_clients(function):
+    document = ok(function.get("/openapi.json?profile=client"))
+    (body,) = document["paths"]["/"]["post"]["requestBody"]["content"]
+    assert body == "application/octet-stream"
+    assert "anyOf" not in document["paths"]["/"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    detail = problem(function.get("/openapi.json?profile=other"), 400)
+    assert detail == "profile must be client, or left out, got 'other'"
 
 
 def test_keys_are_described_where_they_are_asked_for(locked):

@@ -31,6 +31,7 @@ def test_the_plain_answer(function):
         y1, x1, y2, x2 = np.clip(box, 0, [*SIZE_HW, *SIZE_HW]).tolist()
         assert one["box"] == {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
         assert (one["class_id"], one["label"], one["score"]) == (class_id, LABELS[class_id], score)
+    assert re.fullmatch(r"up=\d{3,}, down=\d{3,}", answer.headers["x-model-bytes"])
     stages = re.findall(r"(\w+);dur=\d+\.\d+", answer.headers["server-timing"])
     assert stages == ["decode", "mold", "predict", "unmold", "encode"]
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])

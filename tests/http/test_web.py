@@ -20,9 +20,21 @@ def test_routes(function):
     assert set(contract["contract"]) >= {"image", "masks", "resize", "source"}
     index = ok(function.get("/"))
     assert index["service"] == "segment"
-    assert ok(function.get("/", Accept="text/html")) == index
+    assert ok(function.get("/", Accept="*/*")) == index
     assert function.ask("HEAD", "/health").headers["content-length"] == "15"
     assert "got '/nothing'" in problem(function.get("/nothing"), 404)
+
+
+def test_browsers_get_the_page_if_it_is_on(function, locked):
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = function.get("/", Accept=browser)
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.body.startswith(b"<!doctype html>")
+    assert "Accept" in page.headers["vary"].split(", ")
+    assert "Accept" in function.get("/").headers["vary"].split(", ")
+    for other in (function.get("/", Accept="application/json"), function.get("/"), locked.get("/", Accept=browser)):
+        assert ok(other)["service"] == "segment"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ LARGEST_BYTES = 150_000_000
 TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
 NEED_TENSORFLOW = (
     "tests/handler/test_end_to_end.py",
+    *(f"tests/handler/page/test_{name}.py" for name in ("page", "package")),
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
 COPIED = (
@@ -139,6 +140,12 @@ def test_it_holds_the_function_and_the_messages_that_it_imports(written):
     assert modules == set(messages.needed())
     assert {path.parts[0] for path in modules} == {"tensorflow", "tensorflow_serving"}
     assert not [path for path in written.rglob("*") if path.suffix == ".pyc"]
+
+
+def test_the_page_takes_little_of_it(written):
+    files = [path for path in (written / "handler" / "page").rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"page.html", "page.css", "page.js", "tasks.js", "coins.webp", "segment.js"}
+    assert sum(path.stat().st_size for path in files) < 200_000
 
 
 def test_its_requirements_name_the_framework_and_pin_everything_but_tensorflow(written):
