@@ -47,6 +47,16 @@ def test_responses_round_trip(array, content):
     assert np.array_equal(answer.outputs["y"], array, equal_nan=array.dtype == np.float32)
 
 
+def test_strings_and_int32_are_what_protobuf_reads():
+    inputs = {"image_jpeg": b"\xff\xd8 any bytes \0", "orientation": np.array([6], np.int32)}
+    request = protos.PredictRequest.FromString(encode_request(ModelSpec("m"), "segment_jpeg", inputs))
+    image, orientation = request.inputs["image_jpeg"], request.inputs["orientation"]
+    assert (image.dtype, [dim.size for dim in image.tensor_shape.dim]) == (protos.DT_STRING, [1])
+    assert list(image.string_val) == [inputs["image_jpeg"]]
+    assert (orientation.dtype, [dim.size for dim in orientation.tensor_shape.dim]) == (protos.DT_INT32, [1])
+    assert orientation.tensor_content == bytes([6, 0, 0, 0])
+
+
 def test_every_code_both_ways():
     codes = np.arange(-128, 128, dtype=np.int8)
     for content in (True, False):
