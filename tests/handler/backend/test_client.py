@@ -80,7 +80,9 @@ def test_a_version_without_the_signature_for_jpegs_gets_int8(client, backend):
     photo = noise(64, 64, "JPEG")
 
     def run():
-        return client.run(lambda *given: segment(photo, Options(), *given, Limits(), transport="jpeg"))
+        return client.run(
+            lambda contract, predict: segment(photo, Options(), contract, predict, Limits(), transport="jpeg")
+        )
 
     jpeg = JpegInput(signature="segment_jpeg_a")
     both = msgspec.structs.replace(INT8, schema=2, signature="serving_default_a", jpeg=jpeg)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from handler.backend import protos
 from handler.backend.wire import ModelSpec, decode_response, decode_string, encode_request
 from handler.errors import ContractViolation, VersionChanged
-from handler.types import TensorSpec
+from handler.types import Inputs, TensorSpec
 
 GOLDEN = Path(__file__).parents[2] / "deploy" / "model_server" / "golden"
 FIELDS = {np.dtype(np.int8): "int_val", np.dtype(np.uint8): "int_val", np.dtype(np.float32): "float_val"}
@@ -48,11 +48,12 @@ def test_responses_round_trip(array, content):
 
 
 def test_strings_and_int32_are_what_protobuf_reads():
-    inputs = {"image_jpeg": b"\xff\xd8 any bytes \0", "orientation": np.array([6], np.int32)}
+    jpeg = b"\xff\xd8 any bytes \0"
+    inputs: Inputs = {"image_jpeg": jpeg, "orientation": np.array([6], np.int32)}
     request = protos.PredictRequest.FromString(encode_request(ModelSpec("m"), "segment_jpeg", inputs))
     image, orientation = request.inputs["image_jpeg"], request.inputs["orientation"]
     assert (image.dtype, [dim.size for dim in image.tensor_shape.dim]) == (protos.DT_STRING, [1])
-    assert list(image.string_val) == [inputs["image_jpeg"]]
+    assert list(image.string_val) == [jpeg]
     assert (orientation.dtype, [dim.size for dim in orientation.tensor_shape.dim]) == (protos.DT_INT32, [1])
     assert orientation.tensor_content == bytes([6, 0, 0, 0])
 
