@@ -32,7 +32,7 @@ def pixels(jpeg: tf.Tensor, orientation: tf.Tensor, resize: Resize) -> tf.Tensor
 
 
 def _turned(size_hw: tf.Tensor, sideways: tf.Tensor) -> tf.Tensor:
-    return tf.where(sideways, size_hw[::-1], size_hw)
+    return tf.where(sideways, tf.reverse(size_hw, [0]), size_hw)
 
 
 def size_by_rule(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:
