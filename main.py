@@ -25,6 +25,7 @@ class Service:
 
     def __init__(self, config: Config) -> None:
         self.model = config.model_name
+        self.transport = config.image_transport
         self.limits = Limits(config.max_pixels, config.image_kinds)
         channel = Channel(
             config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
@@ -35,7 +36,9 @@ class Service:
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
         """Return the instances in an encoded image, each mask as ``encode`` returns it."""
         return self.client.run(
-            lambda contract, predict: pipeline.segment(data, options, contract, predict, self.limits, encode=encode)
+            lambda contract, predict: pipeline.segment(
+                data, options, contract, predict, self.limits, encode=encode, transport=self.transport
+            )
         )
 
     def ready(self) -> int:

@@ -13,6 +13,7 @@ from handler.errors import ConfigError, ContractViolation
 from handler.image.decode import Limits
 from handler.image.kinds import Kind
 from handler.model.contract import MATTERPORT_MEAN, AnchorInput, MatterportSettings, Resize
+from handler.pipeline import Transport
 
 ADDRESS = r"^([^/\s]+:\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):\S+)$"
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#,*@]+|null")  # apps have schemes of their own, such as capacitor
@@ -68,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     max_body_bytes: Count = 20 << 20
     max_pixels: Count = Limits().max_pixels
     image_kinds: Kinds = Limits().kinds
+    image_transport: Annotated[Transport, Meta(description="one of int8, jpeg")] = "int8"
     cors_origins: Annotated[
         tuple[str, ...],
         Meta(

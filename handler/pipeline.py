@@ -1,20 +1,38 @@
 """All stages for one image, from bytes to instances. The model is a callable, so no network is needed here."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+
+from handler.errors import RequestRefused
+from handler.image import undecoded
 from handler.image.decode import Limits, Photo, decode_image
+from handler.image.undecoded import Unfit
 from handler.masks.encodings import Encoder, Masks, encode_rle, unmold_masks
 from handler.model import mold, quantize
-from handler.model.contract import ModelContract
+from handler.model.contract import JpegInput, ModelContract
 from handler.model.detections import Detections, class_ids, gather_masks, place_in_image, select
 from handler.options import Options
-from handler.types import Array, Box, Predict, Size
+from handler.types import Array, Box, Inputs, Predict, Prediction, Size
 
+Transport = Literal["int8", "jpeg"]
 STAGES = ("decode", "mold", "predict", "unmold", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the image went to the model, as an int8 tensor or as the JPEG itself, and why."""
+
+    transport: Transport
+    why: str
+
+
+SETTING = Way("int8", "the setting IMAGE_TRANSPORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +49,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Instances by falling score, seconds per stage, bytes sent to and received from the model, repeated requests."""
+    """Instances by falling score, seconds per stage, bytes sent to and received from the model, repeated requests.
+
+    ``way``: how the image went to the model.
+    """
 
     image_hw: Size
     version: int
@@ -40,6 +61,7 @@ class Result:
     up_bytes: int = 0
     down_bytes: int = 0
     repeats: int = 0
+    way: Way = SETTING
 
 
 @dataclass(slots=True)
@@ -52,8 +74,10 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         """Add the time that the block takes to stage ``name``."""
         start = time.perf_counter()
-        yield
-        self.durations_s[name] += time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self.durations_s[name] += time.perf_counter() - start
 
 
 def segment(
@@ -64,20 +88,17 @@ def segment(
     limits: Limits,
     *,
     encode: Encoder = encode_rle,
+    transport: Transport = "int8",
 ) -> Result:
     """Return the instances that the model finds in the encoded image ``data``, masks encoded by ``encode``.
 
+    With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it.
     Raises BadRequest if a class is unknown or the image is broken, UnsupportedMedia or TooLarge if the image is not
     accepted, ContractViolation if the model's answer breaks the contract, and whatever ``predict`` raises.
     """
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
-    with clock.stage("decode"):
-        photo = decode_image(data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw)
-    with clock.stage("mold"):
-        inputs, frame = encode_inputs(photo, contract)
-    with clock.stage("predict"):
-        prediction = predict(inputs)
+    prediction, frame, way = _ask(data, contract, predict, limits, transport, clock)
     with clock.stage("unmold"):
         found = select(prediction.outputs[contract.detections.name][0], options, wanted)
         found, boxes, clipped = place_in_image(found, frame, options, contract)
@@ -94,7 +115,46 @@ def segment(
         prediction.up_bytes,
         prediction.down_bytes,
         prediction.repeats,
+        way,
     )
+
+
+def _ask(  # noqa: PLR0917 - what segment is given
+    data: bytes, contract: ModelContract, predict: Predict, limits: Limits, transport: Transport, clock: Clock
+) -> tuple[Prediction, mold.Frame, Way]:
+    """Return the model's prediction, the Frame of the photo, and the way that the image went."""
+    way = SETTING
+    if transport == "jpeg":
+        try:
+            with clock.stage("decode"):
+                inputs, frame = encode_undecoded(data, contract, limits)
+            with clock.stage("predict"):
+                return predict(inputs), frame, Way("jpeg", "the model takes this JPEG")
+        except Unfit as error:
+            way = Way("int8", str(error))
+        except RequestRefused:  # a JPEG that cannot be decoded, or a replica of another version: int8 tells them apart
+            way = Way("int8", "the model refused the JPEG")
+    with clock.stage("decode"):
+        photo = decode_image(data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw)
+    with clock.stage("mold"):
+        tensors, frame = encode_inputs(photo, contract)
+    with clock.stage("predict"):
+        return predict(tensors), frame, way
+
+
+def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tuple[Inputs, mold.Frame]:
+    """Return the inputs of the model's signature for JPEGs, and the Frame of the photo, which is not decoded.
+
+    Raises Unfit if the model has no such signature, or if the image has to go as int8.
+    """
+    if not isinstance(contract.jpeg, JpegInput):
+        raise Unfit("the model takes no JPEG")
+    photo = undecoded.read(data, limits)
+    frame = mold.resize_rule(photo.size_hw, contract.resize)
+    if len(photo.data) >= 3 * math.prod(frame.resized_hw):
+        raise Unfit("the JPEG has no fewer bytes than the int8 tensor")
+    orientation = np.array([photo.orientation], np.int32)
+    return {contract.jpeg.image: photo.data, contract.jpeg.orientation: orientation}, frame
 
 
 def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:

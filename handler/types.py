@@ -13,6 +13,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
+Inputs = Mapping[str, Array | bytes]  # input tensors by name; bytes are a string tensor [1]
 Boxes = npt.NDArray[np.int64]  # [n, 4]
 
 
@@ -43,4 +44,4 @@ class Prediction:
     repeats: int = 0
 
 
-Predict = Callable[[Mapping[str, Array]], Prediction]  # input tensors by name -> the outputs in the contract
+Predict = Callable[[Inputs], Prediction]  # the tensors of a signature in the contract -> the outputs in the contract

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -27,6 +28,7 @@ TAG = "serve"
 OF_OLDER_KERAS = re.compile(r"(module|module named|from) '(keras|tensorflow)(\.[\w.]+)?'")  # in Python's own words
 NEEDS_GPU = re.compile(r"\bNHWC\b|No OpKernel was registered|No registered '|Could not find device|\bGPU\b")  # on a CPU
 FOREIGN = (__file__, "<", *map(sysconfig.get_path, ("stdlib", "purelib")))  # code that is not the builder's own
+NOT_INLINED = MappingProxyType({"_noinline": True})  # attributes of a tf.function that TensorFlow leaves as it is
 Tensors = Mapping[str, tf.Tensor]
 
 

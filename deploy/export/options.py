@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from deploy.export.kinds import DIALECTS, KINDS
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
 from deploy.export.reading import Boxes, Channels, Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
 from handler.config import Config
@@ -24,7 +24,7 @@ TRAINED: dict[str, Any] = {  # the options that say how a Matterport model was t
 }
 SHARED = ("max_dim",)  # those of them that every dialect has
 RESIZE_MODES = ("square", "pad64", "none", "crop")  # crop is refused, with what to do
-OF_EVERY_SOURCE = ("kind", "images", "output")
+OF_EVERY_SOURCE = ("kind", "images", "output", "without_jpeg")
 
 
 def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParser:
@@ -43,6 +43,8 @@ def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParse
         elif kind != "check":
             base = "base path of the model: a folder that gets the next version, 1, 2, ..."
             add("--output", type=Path, required=True, metavar="FOLDER", help=base)
+        if kind == DEFAULT:
+            add("--without-jpeg", action="store_true", help="leave out the signature that takes photographs as JPEG")
         if with_source:
             for add_group in (_add_source, _add_reading, _add_matterport, _add_detection, _add_yolo):
                 add_group(command)

@@ -6,15 +6,15 @@ negative code of the article is a varint of ten bytes.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
-import numpy.typing as npt
 import tensorflow as tf
 
-from deploy.export import trial
+from deploy.export import photograph, trial
 from deploy.export.answer import answer
-from deploy.export.graphs import ExportError
+from deploy.export.graphs import NOT_INLINED, ExportError
 from deploy.export.source import Source
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import (
@@ -23,31 +23,39 @@ from handler.model.contract import (
     CONTRACT_SIGNATURE,
     DetectionOutput,
     ImageInput,
+    JpegInput,
     MaskOutput,
     ModelContract,
 )
+from handler.types import Inputs
 
 SERVING = "serving_default"
+JPEG = "segment_jpeg"
 MASK_LEVELS = 127  # code = round(127 p): 0..127, one byte each in either of TensorFlow Serving's encodings
 IMAGE_ZERO_POINT = -128  # pixel = code + 128, lossless
 
 Functions = dict[str, Callable[..., Any]]
-Inputs = Mapping[str, npt.NDArray[Any]]
 
 
 class Exported(tf.Module):
     """The object that is saved: it owns what the functions of its signatures need.
 
-    ``trial``: inputs that the export runs on before it is put in place. ``warm_up``: the signature that the server runs
-    them on before it answers, "" for none.
+    ``trial``: inputs that the export runs on before it is put in place. ``warm_up``: by signature, the inputs that the
+    server runs it on before it answers.
     """
 
-    def __init__(self, source: Source, functions: Functions, trial_inputs: Inputs, *, warm_up: str = "") -> None:
+    def __init__(
+        self,
+        source: Source,
+        functions: Functions,
+        trial_inputs: Inputs,
+        warm_up: Mapping[str, Inputs] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.owned = list(source.graph.owned)
         self.functions = functions
         self.trial = trial_inputs
-        self.warm_up = warm_up
+        self.warm_up = dict(warm_up)
 
 
 def float32(source: Source) -> Exported:
@@ -86,39 +94,74 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
     return Exported(source, {SERVING: serve}, trial.matterport_inputs(source, image_type.as_numpy_dtype))
 
 
-def int8(source: Source) -> Exported:
+def int8(source: Source, *, jpeg: bool = True) -> Exported:
     """Serve by the repaired boundary: the image as lossless int8 up, each detection's own mask as int8 down.
 
     input_image int8 [1, h, w, 3], pixel = code + 128; mrcnn_detection float32 [1, N, 6]; mrcnn_mask int8
     [1, N, mh, mw], p = code / 127. ``segment_contract`` says all this as JSON.
 
-    The function calls a signature that is named after the contract, with the same graph as ``serving_default``. A
-    replica with another contract then refuses the request by name, even if version, types and shapes are the same.
+    With ``jpeg``, a second signature makes the int8 tensor itself: image_jpeg string [n], orientation int32 [n]. It
+    runs the same graph on one image after the other, so they may differ in size. TensorFlow rewrites the arithmetic of
+    a graph by what stands around it. So both signatures call one function that is not inlined: their answers are equal.
+
+    The function calls signatures that are named after the contract, with the same graphs as ``serving_default`` and
+    ``segment_jpeg``. A replica with another contract then refuses the request by name, even if version, types and
+    shapes are the same.
     """
-    stated = int8_contract(source)
-    stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{_fingerprint(stated)}")
+    stated = int8_contract(source, jpeg=jpeg)
+    fingerprint = _fingerprint(stated)
+    stated = msgspec.structs.replace(stated, signature=f"{SERVING}_{fingerprint}")
+    if isinstance(stated.jpeg, JpegInput):
+        named = msgspec.structs.replace(stated.jpeg, signature=f"{JPEG}_{fingerprint}")
+        stated = msgspec.structs.replace(stated, jpeg=named)
     contract_json = stated.to_json()
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")])
-    def serve(input_image: tf.Tensor) -> dict[str, tf.Tensor]:
+    image = [tf.TensorSpec([1, None, None, 3], tf.int8, "input_image")]
+
+    @tf.function(input_signature=image, experimental_attributes=NOT_INLINED)
+    def segment(input_image: tf.Tensor) -> dict[str, tf.Tensor]:
         rows, masks = answer(source, tf.cast(input_image, tf.int32) - IMAGE_ZERO_POINT)
         return {"mrcnn_detection": rows, "mrcnn_mask": tf.cast(tf.round(masks * MASK_LEVELS), tf.int8)}
+
+    @tf.function(input_signature=image)
+    def serve(input_image: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs: dict[str, tf.Tensor] = segment(input_image)
+        return outputs
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, "image_jpeg"), tf.TensorSpec([None], tf.int32, "orientation")]
+    )
+    def serve_jpeg(image_jpeg: tf.Tensor, orientation: tf.Tensor) -> dict[str, tf.Tensor]:
+        def serve_one(photo: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+            outputs = segment(photograph.codes(*photo, source.resize)[None])
+            return {name: tensor[0] for name, tensor in outputs.items()}
+
+        shapes = segment.get_concrete_function().structured_outputs
+        one = {name: tf.TensorSpec(spec.shape[1:], spec.dtype) for name, spec in shapes.items()}
+        photos = (image_jpeg, orientation)
+        all_outputs: dict[str, tf.Tensor] = tf.map_fn(serve_one, photos, fn_output_signature=one, parallel_iterations=1)
+        return all_outputs
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int8, CONTRACT_QUERY)])
     def contract(query: tf.Tensor) -> dict[str, tf.Tensor]:
         return {CONTRACT_OUTPUT: tf.fill(tf.shape(query), contract_json)}
 
-    functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
-    return Exported(source, functions, trial.int8_inputs(source), warm_up=stated.signature)
+    functions: Functions = {SERVING: serve, stated.signature: serve, CONTRACT_SIGNATURE: contract}
+    warm_up: dict[str, Inputs] = {stated.signature: trial.int8_inputs(source)}
+    if isinstance(stated.jpeg, JpegInput):
+        functions |= {JPEG: serve_jpeg, stated.jpeg.signature: serve_jpeg}
+        warm_up[stated.jpeg.signature] = trial.jpeg_inputs(source)
+    return Exported(source, functions, trial.int8_inputs(source), warm_up)
 
 
 def _fingerprint(stated: ModelContract) -> str:
     return hashlib.sha256(stated.to_json().encode()).hexdigest()[:12]
 
 
-def int8_contract(source: Source) -> ModelContract:
-    """Return the contract of a source's int8 export."""
+def int8_contract(source: Source, *, jpeg: bool = True) -> ModelContract:
+    """Return the contract of a source's int8 export, with the signature for JPEGs or without."""
     return ModelContract(
+        schema=2 if jpeg else 1,
         image=ImageInput(dtype="int8", scale=1.0, zero_point=IMAGE_ZERO_POINT, mean=None, padded=False),
         detections=DetectionOutput(boxes="frame" if source.dialect == "matterport" else "image"),
         masks=MaskOutput(dtype="int8", scale=1 / MASK_LEVELS, zero_point=0, per_class=False),
@@ -126,4 +169,5 @@ def int8_contract(source: Source) -> ModelContract:
         labels=dict(source.labels),
         source=f"{source.graph.description} ({source.dialect})",
         signature=SERVING,
+        jpeg=JpegInput(signature=JPEG) if jpeg else msgspec.UNSET,
     )

@@ -1,5 +1,6 @@
 """Pictures that a model is tried on, and the inputs that a new export runs on before it is put in place."""
 
+import io
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -84,6 +85,13 @@ def picture(source: Source) -> npt.NDArray[np.uint8]:
 def int8_inputs(source: Source) -> dict[str, Array]:
     """Return the input of an int8 export: int8 [1, h, w, 3], code = pixel - 128."""
     return {"input_image": codes_of(picture(source))[None]}
+
+
+def jpeg_inputs(source: Source) -> dict[str, Array | bytes]:
+    """Return the inputs of an int8 export's signature for JPEGs: the same picture."""
+    encoded = io.BytesIO()
+    Image.fromarray(picture(source)).save(encoded, "JPEG")
+    return {"image_jpeg": encoded.getvalue(), "orientation": np.ones(1, np.int32)}
 
 
 def matterport_inputs(source: Source, image_type: type[np.generic]) -> dict[str, Array]:

@@ -12,11 +12,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 from deploy.export.graphs import ExportError, nodes, reason
 from deploy.export.scratch import scratch_folder
 from deploy.export.settle import Example, refuse_pixels
-from deploy.export.signatures import MASK_LEVELS, SERVING, Exported, Inputs
+from deploy.export.signatures import MASK_LEVELS, SERVING, Exported
 from deploy.tools.steps import step
 from handler.backend import wire
 from handler.model.detections import select
 from handler.options import Options
+from handler.types import Inputs, Size
 
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 MAX_DIFFERENCE = 0.01  # of boxes and scores, and of a mask's mean, between a source and its export
@@ -36,9 +37,11 @@ def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> P
             _save(exported, model, base.resolve().name)
         _refuse_python(model)
         with step("running what was saved"):
-            serve = tf.saved_model.load(str(model)).signatures[SERVING]
-            _try_out(serve, exported.trial)
-            compare(serve, examples)
+            loaded = tf.saved_model.load(str(model)).signatures
+            height, width = np.shape(exported.trial["input_image"])[1:3]
+            for signature, inputs in {SERVING: exported.trial, **exported.warm_up}.items():
+                _try_out(loaded[signature], inputs, (height, width))
+            compare(loaded[SERVING], examples)
         return _rename_to_next_version(model, base)
 
 
@@ -70,12 +73,13 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
 
 
 def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> None:
-    """Write one PredictRequest as a record of a PredictionLog."""
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.ParseFromString(wire.encode_request(model, exported.warm_up, exported.trial))
+    """Write a PredictRequest for each signature as a record of a PredictionLog."""
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as records:
-        records.write(log.SerializeToString())
+        for signature, inputs in exported.warm_up.items():
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.ParseFromString(wire.encode_request(model, signature, inputs))
+            records.write(log.SerializeToString())
 
 
 def _refuse_python(folder: Path) -> None:
@@ -85,12 +89,12 @@ def _refuse_python(folder: Path) -> None:
         raise ExportError(f"the model must run without Python, got {', '.join(found)} (tf.py_function and the like)")
 
 
-def _try_out(serve: Callable[..., Any], inputs: Inputs) -> None:
+def _try_out(serve: Callable[..., Any], inputs: Inputs, size_hw: Size) -> None:
     """Run the loaded export. Raises ExportError or ContractViolation if the function would refuse the answer."""
-    _, height, width, _ = inputs["input_image"].shape
-    expected = f"the exported model must run on an image of {height} x {width}"
+    expected = f"the exported model must run on an image of {size_hw[0]} x {size_hw[1]}"
+    tensors = {name: tf.constant([value] if isinstance(value, bytes) else value) for name, value in inputs.items()}
     try:
-        outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
+        outputs = serve(**tensors)
     except (tf.errors.OpError, ValueError) as error:
         raise ExportError(f"{expected}, got: {reason(error)}") from error
     rows, masks = outputs["mrcnn_detection"].numpy(), outputs["mrcnn_mask"].numpy()

@@ -81,6 +81,8 @@ def demo(image: Path | None, port: int, build: Path) -> None:
         print(f"\n{describe(result)}\n\nmeasuring the same photograph with each export ...", flush=True)
         os.environ.update(environment({}))
         measured = [traffic.measure(address, MODELS[kind], kind, data) for kind in MODELS]
+        as_jpeg = traffic.as_jpeg(data)
+        measured.append(traffic.measure(address, MODELS["int8"], "int8, as JPEG", as_jpeg, "jpeg"))
     print(f"\nBetween function and model, for this photograph:\n{traffic.describe(measured)}")
     print(f"\nwrote {folder / 'result.json'} and {folder / 'overlay.png'}")
 

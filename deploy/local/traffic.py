@@ -1,13 +1,13 @@
 """Bytes and time of the Predict call for one image, by kind of export, measured on real calls."""
 
+import io
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import numpy.typing as npt
 
 from deploy.models.shapes import bundled
 from deploy.tools.processes import RunError
@@ -16,14 +16,16 @@ from handler import pipeline
 from handler.backend import wire
 from handler.backend.channel import CHANNEL_OPTIONS, Channel
 from handler.backend.client import PREDICT, ModelClient
-from handler.image.decode import Limits
+from handler.image import jpeg
+from handler.image.decode import Limits, decode_image
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.types import Prediction
+from handler.pipeline import Transport
+from handler.types import Inputs, Prediction
 
 DEADLINE_S = 60.0
 REPEATS = 5
-Array = npt.NDArray[Any]
+JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Traffic:
     objects: int
 
 
-def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
+def measure(address: str, model: str, kind: str, image: bytes, transport: Transport = "int8") -> Traffic:
     """Send the image once to warm up, then REPEATS times, and measure. Raises SegmentError or RunError."""
     client = ModelClient(Channel(address, model), wire.ModelSpec(model), DEADLINE_S, bundled.SETTINGS)
     try:
@@ -45,14 +47,23 @@ def measure(address: str, model: str, kind: str, image: bytes) -> Traffic:
     finally:
         client.close()
     with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-        transport = _CountingTransport(channel, model, contract)
+        counting = _CountingTransport(channel, model, contract)
         try:
             for _ in range(1 + REPEATS):
-                result = pipeline.segment(image, Options(), contract, transport.predict, Limits())
+                result = pipeline.segment(image, Options(), contract, counting.predict, Limits(), transport=transport)
         except grpc.RpcError as error:
             raise RunError(f"export {kind} must answer OK, got {error.code().name}: {error.details()}") from error
-    seconds = statistics.median(transport.seconds[1:])
-    return Traffic(kind, transport.up_bytes, transport.down_bytes, seconds, len(result.instances))
+    seconds = statistics.median(counting.seconds[1:])
+    return Traffic(kind, counting.up_bytes, counting.down_bytes, seconds, len(result.instances))
+
+
+def as_jpeg(image: bytes) -> bytes:
+    """Return an encoded image as a JPEG: itself if it is one, else of quality JPEG_QUALITY."""
+    if image.startswith(jpeg.START):
+        return image
+    encoded = io.BytesIO()
+    decode_image(image, Limits()).upright().save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()
 
 
 class _CountingTransport:
@@ -65,12 +76,12 @@ class _CountingTransport:
         self.up_bytes = self.down_bytes = 0
         self.seconds: list[float] = []
 
-    def predict(self, inputs: Mapping[str, Array]) -> Prediction:
+    def predict(self, inputs: Inputs) -> Prediction:
         """Call the model as the function does, from arrays to arrays."""
         started = time.perf_counter()
         expected = self._contract.outputs
         names = tuple(output.name for output in expected)
-        request = wire.encode_request(self._model, self._contract.signature, inputs, names)
+        request = wire.encode_request(self._model, self._contract.signature_of(inputs), inputs, names)
         response = self._call(request, timeout=DEADLINE_S)
         answer = wire.decode_response(response, expected)
         self.seconds.append(time.perf_counter() - started)

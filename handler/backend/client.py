@@ -20,7 +20,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ from handler.model.contract import (
     MatterportSettings,
     ModelContract,
 )
-from handler.types import Array, Predict, Prediction
+from handler.types import Inputs, Predict, Prediction
 
 R = TypeVar("R")
 logger = logging.getLogger("segment.serving")
@@ -159,8 +159,8 @@ class ModelClient:
         expected = served.contract.outputs
         names = tuple(output.name for output in expected)
 
-        def predict(inputs: Mapping[str, Array]) -> Prediction:
-            request = wire.encode_request(model, served.contract.signature, inputs, names)
+        def predict(inputs: Inputs) -> Prediction:
+            request = wire.encode_request(model, served.contract.signature_of(inputs), inputs, names)
             response, repeats = self._channel.call_in_turn(PREDICT, request, end_s, self._turns)
             try:
                 answer = wire.decode_response(response, expected, served.version)

@@ -64,6 +64,7 @@ DataType: Any = _types.DataType
 DT_FLOAT: int = _types.DT_FLOAT
 DT_UINT8: int = _types.DT_UINT8
 DT_INT8: int = _types.DT_INT8
+DT_INT32: int = _types.DT_INT32
 DT_STRING: int = _types.DT_STRING
 
 

@@ -19,7 +19,6 @@ extended to 64 bits. Each form is read by one vector operation; see :mod:`handle
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +27,14 @@ from google.protobuf.message import DecodeError
 
 from handler.backend import protos, varint
 from handler.errors import ContractViolation, VersionChanged
-from handler.types import Array, Prediction, TensorSpec
+from handler.types import Array, Inputs, Prediction, TensorSpec
 
-INPUTS, KEY, VALUE, TENSOR_CONTENT = 2, 1, 2, 4  # fields of PredictRequest, map entry, TensorProto
+INPUTS, KEY, VALUE, TENSOR_CONTENT, STRING_VAL = 2, 1, 2, 4, 8  # fields of PredictRequest, map entry, TensorProto
 _NUMPY: dict[int, np.dtype[Any]] = {
     protos.DT_FLOAT: np.dtype(np.float32),
     protos.DT_INT8: np.dtype(np.int8),
     protos.DT_UINT8: np.dtype(np.uint8),
+    protos.DT_INT32: np.dtype(np.int32),
 }
 _DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
 
@@ -56,23 +56,32 @@ class ModelSpec:
             message.version_label = self.label
 
 
-def encode_request(
-    model: ModelSpec, signature: str, inputs: Mapping[str, Array], outputs: tuple[str, ...] = ()
-) -> bytes:
+def encode_request(model: ModelSpec, signature: str, inputs: Inputs, outputs: tuple[str, ...] = ()) -> bytes:
     """Return the bytes of a PredictRequest. ``outputs``: names of the requested tensors, () for all."""
     request = protos.PredictRequest(output_filter=outputs)
     model.fill(request.model_spec)
     request.model_spec.signature_name = signature
     parts: list[Any] = [request.SerializeToString()]
-    for name, array in inputs.items():
-        tensor = protos.TensorProto(dtype=_DTYPES[array.dtype])
-        for size in array.shape:
-            tensor.tensor_shape.dim.add(size=size)
-        content = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        key, head = name.encode(), tensor.SerializeToString() + varint.header(TENSOR_CONTENT, content.nbytes)
-        entry = varint.header(KEY, len(key)) + key + varint.header(VALUE, len(head) + content.nbytes) + head
-        parts += [varint.header(INPUTS, len(entry) + content.nbytes), entry, content]
+    for name, value in inputs.items():
+        tensor, field, content = _tensor_parts(value)
+        size = len(content)
+        key, head = name.encode(), tensor.SerializeToString() + varint.header(field, size)
+        entry = varint.header(KEY, len(key)) + key + varint.header(VALUE, len(head) + size) + head
+        parts += [varint.header(INPUTS, len(entry) + size), entry, content]
     return b"".join(parts)
+
+
+def _tensor_parts(value: Array | bytes) -> tuple[Any, int, memoryview | bytes]:
+    """Return a TensorProto without values, the field that the values go to, and their bytes."""
+    if isinstance(value, bytes):
+        tensor = protos.TensorProto(dtype=protos.DT_STRING)
+        tensor.tensor_shape.dim.add(size=1)
+        return tensor, STRING_VAL, value
+    tensor = protos.TensorProto(dtype=_DTYPES[value.dtype])
+    for size in value.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    content = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+    return tensor, TENSOR_CONTENT, content.reshape(-1).view(np.uint8).data
 
 
 def decode_response(response: bytes, expected: tuple[TensorSpec, ...], version: int | None = None) -> Prediction:

@@ -123,11 +123,11 @@ def decode_image(data: bytes, limits: Limits, needed: Callable[[Size], Size] | N
 
 def _decode_scaled(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None) -> Photo:
     """Return the decoded image, at a reduced size if that is close enough."""
-    with _open(data, limits) as image:
+    with open_image(data, limits) as image:
         scaled = _plan_scaled_decode(image, data, needed)
         photo = _decode(image, scaled)
     if scaled is not None and not scaled.is_close_enough(photo.image):
-        with _open(data, limits) as image:
+        with open_image(data, limits) as image:
             photo = _decode(image, None)
     return photo
 
@@ -138,7 +138,7 @@ def _decode_without_end(data: bytes, limits: Limits) -> Photo | None:
     with suppress(*DECODE_ERRORS):
         for ended in jpeg.with_ends(data):
             photo = None  # frees the memory of the picture before
-            with _open(ended, limits) as image:
+            with open_image(ended, limits) as image:
                 image.load()
                 checksums.add(jpeg.checksum(image))  # before colours are converted, which could hide a difference
                 photo = _decode(image, None)
@@ -148,7 +148,7 @@ def _decode_without_end(data: bytes, limits: Limits) -> Photo | None:
     return None
 
 
-def _open(data: bytes, limits: Limits) -> Image.Image:
+def open_image(data: bytes, limits: Limits) -> Image.Image:
     """Return the image, not yet decoded. Raises BadRequest or TooLarge if decoding would cost too much."""
     image = Image.open(_LimitedReads(data), formats=limits.formats)
     image.info.pop("xmp", None)  # Pillow would take an orientation from it; browsers and OpenCV do not
@@ -175,7 +175,7 @@ def _decode(image: Image.Image, scaled: jpeg.ScaledDecode | None) -> Photo:
     height, width = image.height, image.width
     reduced = scaled is not None and image.draft(image.mode, (width // scaled.factor, height // scaled.factor))
     image.load()
-    turn = TURNS.get(_orientation(image))
+    turn = TURNS.get(read_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
     return Photo(_to_rgb(image), size_hw, turn, scaled.factor if scaled and reduced else 1)
 
@@ -192,7 +192,7 @@ def _explain_unreadable(data: bytes, limits: Limits) -> str:
     return f"{expected} {content.name.partition(',')[0]} that cannot be read: {why}"
 
 
-def _orientation(image: Image.Image) -> Any:
+def read_orientation(image: Image.Image) -> Any:
     """Return the EXIF orientation, 1 if there is none or EXIF is broken: the pixels can still be used."""
     try:
         if "exif" not in image.info:

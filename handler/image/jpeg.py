@@ -33,7 +33,7 @@ from handler.errors import BadRequest
 from handler.types import Size
 
 START = b"\xff\xd8"  # the first bytes of every JPEG
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # starts a segment with a length, or ends the image
+MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment with a length, or of the end
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 MARK, SCAN, END, RESTART_INTERVAL = 0xFF, 0xDA, 0xD9, 0xDD
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two with arithmetic coding
@@ -106,15 +106,27 @@ def with_ends(data: bytes) -> list[bytes]:
     return [body + fill * FILL_BYTES + bytes([MARK, END]) for fill in FILLS]
 
 
+def is_whole(data: bytes) -> bool:
+    """Return True if the scans cover the image, the last one has its restart markers, and an end marker follows."""
+    return _covers_image(data, ended=True)
+
+
 def _has_all_but_the_end(data: bytes) -> bool:
-    """Return True if the scans cover the image, the last one has its restart markers, and no end marker follows."""
-    frame, interval, coded, restarts = b"", 0, 0, 0
+    return _covers_image(data, ended=False)
+
+
+def _covers_image(data: bytes, *, ended: bool) -> bool:
+    """Return True if the scans cover the image, and an end marker follows or not, as ``ended`` says.
+
+    The last scan must have its restart markers.
+    """
+    frame, interval, coded, restarts, end = b"", 0, 0, 0, None
     missing: set[tuple[int, int]] = {(-1, 0)}  # component and coefficient
-    for marker, start, end in _segments(data):
-        content = data[start:end]
+    for marker, start, after in _segments(data):
+        content = data[start:after]
         if marker == END:
-            return False
-        if marker in FRAMES:
+            end = start
+        elif marker in FRAMES:
             frame = content
             missing = {(component, place) for component in frame[6::3] for place in range(BLOCK * BLOCK)}
         elif marker == RESTART_INTERVAL:
@@ -126,16 +138,18 @@ def _has_all_but_the_end(data: bytes) -> bool:
             first, last, precision = content[1 + 2 * content[0] :][:3]
             if precision & 0x0F == 0:
                 missing -= {(component, place) for component in components for place in range(first, last + 1)}
-            coded, restarts = end, -(-_units(frame, components) // interval) - 1 if interval else 0
-    return not missing and len(RESTART.findall(data, coded)) >= restarts
+            coded, restarts = after, -(-_units(frame, components) // interval) - 1 if interval else 0
+    if missing or ended != (end is not None):
+        return False
+    return len(RESTART.findall(data, coded, len(data) if end is None else end - 2)) >= restarts
 
 
 def _units(frame: bytes, components: bytes) -> int:
     """Return the number of units that a scan codes: blocks of its only component, or groups of blocks of several."""
     height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
     sampling = {component: divmod(factors, 16) for component, factors in zip(frame[6::3], frame[7::3], strict=True)}
-    across = max(factor for factor, _ in sampling.values())
-    down = max(factor for _, factor in sampling.values())
+    across = max(factor for factor, _ in sampling.values()) or 1  # 0 is wrong: the decoder refuses it
+    down = max(factor for _, factor in sampling.values()) or 1
     if len(components) > 1:
         return -(-width // (BLOCK * across)) * -(-height // (BLOCK * down))
     own_across, own_down = sampling[components[0]]

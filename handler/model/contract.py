@@ -7,6 +7,7 @@ Quantization is affine, as in TensorFlow Lite: ``real = scale * (code - zero_poi
 """
 
 import math
+from collections.abc import Collection
 from typing import Literal, Self
 
 import msgspec
@@ -17,7 +18,7 @@ from handler.types import Size, TensorSpec
 CONTRACT_SIGNATURE = "segment_contract"
 CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; the values are ignored
 CONTRACT_OUTPUT = "contract"  # output of that signature, string [n], each the same JSON
-SCHEMA = 1
+SCHEMAS = (1, 2)  # 2 may have ``jpeg``
 MAX_SCALE = 1000
 
 INT8_MIN, INT8_MAX = -128, 127
@@ -174,6 +175,23 @@ class AnchorInput(_Part, frozen=True, kw_only=True):
         _require(usable, "anchors need positive numbers", (self.scales, self.ratios, self.strides))
 
 
+class JpegInput(_Part, frozen=True, kw_only=True):
+    """The signature that takes a photograph as a JPEG, ``image`` string [n], and its ``orientation``, int32 [n].
+
+    The graph decodes it, resizes it by the contract's rule, and turns it from EXIF's orientation, 1..8. The int8 tensor
+    that it makes is, bit for bit, the one that the client would have sent. The outputs are those of the contract.
+    """
+
+    image: str = "image_jpeg"
+    orientation: str = "orientation"
+    signature: str = "segment_jpeg"
+
+    def __post_init__(self) -> None:
+        names = (self.image, self.orientation, self.signature)
+        _require(all(names), "jpeg.image, jpeg.orientation and jpeg.signature must not be empty", names)
+        _require(self.image != self.orientation, "jpeg.image and jpeg.orientation must differ", names)
+
+
 class MatterportSettings(_Part, frozen=True, kw_only=True):
     """The settings for a Matterport model without a contract. ``labels``: names from class 1 on, may be empty.
 
@@ -188,9 +206,13 @@ class MatterportSettings(_Part, frozen=True, kw_only=True):
 
 
 class ModelContract(_Part, frozen=True, kw_only=True):
-    """The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from."""
+    """The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from.
 
-    schema: int = SCHEMA
+    ``jpeg``: the second signature, of schema 2. JSON leaves it out if there is none: functions that know schema 1 alone
+    still read the contract.
+    """
+
+    schema: int = SCHEMAS[0]
     image: ImageInput
     detections: DetectionOutput = DetectionOutput()
     masks: MaskOutput
@@ -200,9 +222,11 @@ class ModelContract(_Part, frozen=True, kw_only=True):
     meta: MetaInput | None = None
     anchors: AnchorInput | None = None
     signature: str = "serving_default"
+    jpeg: JpegInput | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
-        _require(self.schema == SCHEMA, f"schema must be {SCHEMA}", self.schema)
+        _require(self.schema in SCHEMAS, f"schema must be one of {', '.join(map(str, SCHEMAS))}", self.schema)
+        _require(self.schema > 1 or not self.takes_jpeg, "schema must be 2 if jpeg is set", self.schema)
         _require(bool(self.signature), "signature must not be empty", self.signature)
         _require(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
         names = [part.name for part in (self.image, self.meta, self.anchors) if part is not None]
@@ -211,6 +235,17 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         _require(grey, "image.padded must be false with resize mode letterbox", self.image.padded)
         outputs = [self.detections.name, self.masks.name]
         _require(len(set(outputs)) == len(outputs), "output names must differ", outputs)
+
+    @property
+    def takes_jpeg(self) -> bool:
+        """Whether the model takes a photograph as a JPEG, too."""
+        return isinstance(self.jpeg, JpegInput)
+
+    def signature_of(self, inputs: Collection[str]) -> str:
+        """Return the name of the signature that takes inputs of these names."""
+        if isinstance(self.jpeg, JpegInput) and self.jpeg.image in inputs:
+            return self.jpeg.signature
+        return self.signature
 
     @property
     def outputs(self) -> tuple[TensorSpec, TensorSpec]:

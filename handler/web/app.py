@@ -116,6 +116,8 @@ def _answer_response(
         "model_bytes_up": result.up_bytes,
         "model_bytes_down": result.down_bytes,
         "model_repeats": result.repeats,
+        "image_transport": result.way.transport,
+        "image_transport_why": result.way.why,
         "stages_ms": {name: round(took, 2) for name, took in stages_ms.items()},
     }
     return response

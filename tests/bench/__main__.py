@@ -1,7 +1,8 @@
 """`make bench`: the function beside the least it could take and beside other ways, in one run.
 
 Through real HTTP and real gRPC, against a backend that answers recorded responses at once, so that no time of a
-model is in it. The floor decodes the same JPEG with Pillow and makes a bare gRPC call that moves the same bytes.
+model is in it. The floor decodes the same JPEG with Pillow and makes a bare gRPC call that moves the same bytes. With
+the transport jpeg, the backend decodes as the model's graph does, and that time is shown.
 """
 
 import argparse
@@ -19,14 +20,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from deploy.tools.processes import Programs
-from tests.bench import load, messages, photos, report, starts, timing
+from tests.bench import link, load, messages, photos, report, starts, timing
 from tests.bench.stack import FUNCTIONS, OURS, Stack
 
 CLIENTS = (1, 4, 16)
+JPEG = "adapter, jpeg"
+SETTINGS = {JPEG: {"IMAGE_TRANSPORT": "jpeg"}}
+LINKS = {"1 Gbit/s": 1.0, "100 Mbit/s": 0.1}  # between function and backend
 SLOPE_COUNTS = (0, 1, 3, 10, 30, 60, 100)
 MEGAPIXELS = (1, 2, 4, 8, 12)
 PATHS = {  # of the table, in its order; the source of each, the model it asks for
     "adapter": (OURS, "int8"),
+    JPEG: (OURS, "int8"),
     "adapter, int8-cast model": (OURS, "int8-cast"),
     "adapter, int8-cast model, wrapped": (OURS, "wrapped"),
     "adapter, float32 model": (OURS, "float32"),
@@ -81,9 +86,11 @@ def measure(stack, logs, plan):
     try:
         print("starting the functions ...", flush=True)
         for name, (source, model) in PATHS.items():
-            functions[name] = stack.start(name, source, model)
+            functions[name] = stack.start(name, source, model, **SETTINGS.get(name, {}))
         times = paths(stack, functions, small, phone, plan)
-        cpu = processor(stack, functions, small, plan.rounds // 3)
+        cpu = {objects: processor(stack, functions, small, plan.rounds // 3, objects) for objects in (10, 100)}
+        jpeg_cost = backend_cost(stack, functions[JPEG], small, phone, plan.rounds // 3)
+        times |= links(stack, small, plan)
         curves = {
             "instances": instances(stack, functions["adapter"], small, plan.rounds),
             "megapixels": megapixels(stack, functions, plan.rounds // 3),
@@ -108,6 +115,7 @@ def measure(stack, logs, plan):
         {
             "times": times,
             "cpu_s": cpu,
+            "jpeg_cost": jpeg_cost,
             "curves": curves,
             "load": under_load,
             "memory": memory,
@@ -116,18 +124,21 @@ def measure(stack, logs, plan):
             "decoding": decoding,
             "wire": messages.wire_bytes(stack.folder, small),
             "sizes": starts.sizes(),
-            "photos": {"1024 x 1024": len(small), "4032 x 3024": len(phone)},
+            "photos": {report.SMALL: len(small), report.PHONE: len(phone)},
         }
     )
 
 
-def floor(stack, photo):
-    """Return the least work for a photograph: decode it, and move the same bytes to the backend and back."""
+def floor(stack, photo, predict=None):
+    """Return the least work for a photograph: decode it, and move the same bytes to the backend and back.
+
+    ``predict`` calls the backend behind a link; without it, there is none.
+    """
     sent = messages.request(photo, messages.contracts(stack.folder)["int8"], "int8")
 
     def run():
         Image.open(io.BytesIO(photo)).load()
-        stack.predict(sent)
+        (predict or stack.predict)(sent)
 
     return run
 
@@ -145,14 +156,48 @@ def paths(stack, functions, small, phone, plan):
         times[f"{objects} objects"] |= timing.side_by_side(slow, plan.slow, plan.slow_warmup, f"{what}, slow paths")
     stack.count(10)
     twelve = {"floor": floor(stack, phone)}
-    twelve |= {name: _post(functions[name], phone) for name in ("adapter", "adapter, whole decode", "competent path")}
+    twelve |= {
+        name: _post(functions[name], phone) for name in ("adapter", JPEG, "adapter, whole decode", "competent path")
+    }
     times["12 megapixels"] = timing.side_by_side(twelve, plan.rounds, 3, "4032 x 3024, 10 objects")
     return times
 
 
-def processor(stack, functions, small, rounds):
-    """Return the processor seconds a request of 100 objects, by path."""
-    stack.count(100)
+def backend_cost(stack, function, small, phone, rounds):
+    """Return what decoding costs the backend with the transport jpeg, by photograph: milliseconds by kind of time."""
+    costs = {}
+    for name, photo in ((report.SMALL, small), (report.PHONE, phone)):
+        stack.jpeg_cost()
+        for _ in range(rounds):
+            function.post(photo)
+        costs[name] = stack.jpeg_cost()
+    return costs
+
+
+def links(stack, small, plan):
+    """Return situation -> path -> milliseconds of each round, behind links of a certain rate."""
+    stack.count(10)
+    times = {}
+    for name, gbit_per_s in LINKS.items():
+        with link.link(stack.address, gbit_per_s) as slow:
+            behind = {
+                path: stack.start(f"{path}, {name}", TF_SERVING_ADDRESS=slow.address, **SETTINGS.get(path, {}))
+                for path in ("adapter", JPEG)
+            }
+            try:
+                timed = {"floor": floor(stack, small, stack.predict_at(slow.address))}
+                timed |= {path: _post(function, small) for path, function in behind.items()}
+                what = f"10 objects, {name}"
+                times[what] = timing.side_by_side(timed, plan.rounds // 3, plan.slow_warmup, what)
+            finally:
+                for function in behind.values():
+                    function.stop()
+    return times
+
+
+def processor(stack, functions, small, rounds, objects):
+    """Return the processor seconds a request, by path."""
+    stack.count(objects)
     used = {}
     for name in PATHS:
         count = 1 if name in SLOW else rounds

@@ -1,22 +1,30 @@
 """A TensorFlow Serving without a model: answers what was recorded, over gRPC and REST; told how many objects.
 
 `python -m tests.bench.backend FOLDER GRPC_PORT REST_PORT`. The first field of a request is enough to answer it, so that
-next to nothing of its time is in what is measured.
+next to nothing of its time is in what is measured. A JPEG is decoded, resized and turned as the graph of an int8 export
+does it, and the time of that is kept.
 """
 
+import functools
+import json
+import statistics
 import sys
 import threading
+import time
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
+import numpy as np
 
 from handler.backend import protos
 from handler.backend.client import METADATA, PREDICT, STATUS
-from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_SIGNATURE
+from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_SIGNATURE, JpegInput, ModelContract
 
 COUNT = "/bench.Backend/Count"
+JPEG_COST = "/bench.Backend/JpegCost"
+JPEG = JpegInput()
 THREADS = 16
 
 
@@ -33,6 +41,8 @@ class Recorded:
         tensor.tensor_shape.dim.add(size=1)
         tensor.string_val.append(self.files["contract.json"])
         self.contract = contract.SerializeToString()
+        self.resize = ModelContract.from_json(self.files["contract.json"]).resize
+        self.costs = []  # of each JPEG: seconds, and seconds of the processor
 
     def predict(self, request, context):
         head = memoryview(request)[:256]
@@ -43,7 +53,36 @@ class Recorded:
             context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{CONTRACT_SIGNATURE}" not found.'
             )
+        if spec.signature_name == JPEG.signature:
+            self.decode(protos.PredictRequest.FromString(request))
         return self.files[f"{spec.name}-{self.count}.pb"]
+
+    @functools.cached_property
+    def graph(self):
+        import tensorflow as tf  # noqa: PLC0415 - seconds, which no other figure needs
+
+        from deploy.export import photograph  # noqa: PLC0415
+
+        signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+        return tf.function(
+            lambda data, orientation: photograph.codes(data, orientation, self.resize), input_signature=signature
+        )
+
+    def decode(self, request):
+        """Do what the graph of an int8 export does with a JPEG before it runs the model."""
+        started_s, started_cpu_s = time.perf_counter(), time.process_time()
+        data, orientation = (request.inputs[name] for name in (JPEG.image, JPEG.orientation))
+        (turned,) = np.frombuffer(orientation.tensor_content, "<i4")
+        self.graph(data.string_val[0], turned)
+        self.costs.append((time.perf_counter() - started_s, time.process_time() - started_cpu_s))
+
+    def jpeg_cost(self, request, context):
+        """Return the median costs of the JPEGs since the last call, as JSON: milliseconds by kind of time, if any."""
+        costs, self.costs = self.costs, []
+        if not costs:
+            return b"{}"
+        wall_ms, cpu_ms = (1000 * statistics.median(times) for times in zip(*costs, strict=True))
+        return json.dumps({"wall_ms": wall_ms, "cpu_ms": cpu_ms}).encode()
 
     def metadata(self, request, context):
         name = protos.GetModelMetadataRequest.FromString(request).model_spec.name
@@ -65,6 +104,7 @@ def serve_grpc(recorded, port):
         METADATA: recorded.metadata,
         STATUS: recorded.status,
         COUNT: recorded.set_count,
+        JPEG_COST: recorded.jpeg_cost,
     }
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS),

@@ -42,12 +42,21 @@ def _needed(size_hw, contract):
     return mold.resize_rule(size_hw, contract.resize).resized_hw
 
 
+def jpeg_request(photo, contract, model):
+    """Return the PredictRequest that the function sends for a photograph with the transport jpeg."""
+    inputs, _ = pipeline.encode_undecoded(photo, contract, Limits())
+    names = tuple(output.name for output in contract.outputs)
+    return wire.encode_request(wire.ModelSpec(model), contract.signature_of(inputs), inputs, names)
+
+
 def wire_bytes(folder, photo):
-    """Return the bytes of request and response for each kind."""
-    return {
+    """Return the bytes of request and response for each kind, and for the transport jpeg."""
+    found = {
         kind: {"up": len(request(photo, contract, kind)), "down": (folder / f"{kind}-100.pb").stat().st_size}
         for kind, contract in contracts(folder).items()
     }
+    up = len(jpeg_request(photo, contracts(folder)["int8"], "int8"))
+    return {**found, "int8, jpeg": {"up": up, "down": found["int8"]["down"]}}
 
 
 def decoding(folder, model, rounds=ROUNDS):

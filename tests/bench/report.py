@@ -9,6 +9,8 @@ from deploy.tools import tables
 from tests.bench import timing
 
 MS, MB = 1000, 1e6
+SMALL, PHONE = "1024 x 1024", "4032 x 3024"
+JPEG = "adapter, jpeg"
 
 
 def figures(raw):
@@ -28,12 +30,21 @@ def figures(raw):
     slope, fit = timing.slope([(objects, adapter) for objects, _, adapter in raw["curves"]["instances"]])
     served = {clients: raw["load"][f"a worker a core, {clients}"] for clients in (1, 16)}
     first, last = raw["memory"].values()
+    cpu_10 = raw["cpu_s"][10]
+    fast, slow = (median[f"10 objects, {rate}"] for rate in ("1 Gbit/s", "100 Mbit/s"))
+    added_ms = raw["jpeg_cost"][SMALL]["wall_ms"]
     cold = {name: one["median"] for name, one in raw["cold_s"].items()}
     return {
         "ratios": {
             "adapter_over_floor_0": median["0 objects"]["adapter"] / median["0 objects"]["floor"],
             "adapter_over_floor_10": ten["adapter"] / ten["floor"],
             "adapter_over_floor_100": hundred["adapter"] / hundred["floor"],
+            "adapter_jpeg_over_floor_10": (ten[JPEG] - added_ms) / ten["floor"],
+            "jpeg_over_int8_cpu_10": cpu_10[JPEG] / cpu_10["adapter"],
+            "jpeg_over_int8_up_bytes": raw["wire"]["int8, jpeg"]["up"] / raw["wire"]["int8"]["up"],
+            "int8_over_jpeg_10": ten["adapter"] / ten[JPEG],
+            "int8_over_jpeg_1_gbit": fast["adapter"] / fast[JPEG],
+            "int8_over_jpeg_100_mbit": slow["adapter"] / slow[JPEG],
             "recipe_over_adapter_100": hundred["recipe path"] / hundred["adapter"],
             "competent_over_adapter_100": hundred["competent path"] / hundred["adapter"],
             "rest_over_adapter_100": hundred["TF Serving REST"] / hundred["adapter"],
@@ -58,7 +69,9 @@ def figures(raw):
         },
         "wire_bytes": raw["wire"],
         "times_ms": spread,
-        "cpu_s_per_request_100": raw["cpu_s"],
+        "cpu_s_per_request_10": cpu_10,
+        "cpu_s_per_request_100": raw["cpu_s"][100],
+        "jpeg_backend_ms": raw["jpeg_cost"],
         "load": raw["load"],
         "cold_start_s": raw["cold_s"],
         "curves": raw["curves"],
@@ -71,7 +84,7 @@ def times_table(found):
     for situation, summaries in found["times_ms"].items():
         floor = summaries["floor"]["median"]
         for name, one in summaries.items():
-            cpu = found["cpu_s_per_request_100"].get(name) if situation == "100 objects" else None
+            cpu = found.get(f"cpu_s_per_request_{situation.removesuffix(' objects')}", {}).get(name)
             rows.append(
                 [
                     situation,
@@ -92,11 +105,16 @@ def table(found):
         [count, f"{one['rps']:.1f}", f"{one['p50_ms']:.1f} ms", f"{one['p99_ms']:.1f} ms"]
         for count, one in found["load"].items()
     ]
+    added = [
+        [photo, f"{one['wall_ms']:.1f} ms", f"{one['cpu_ms']:.1f} ms"]
+        for photo, one in found["jpeg_backend_ms"].items()
+    ]
     singles = [[name, f"{value:,.3f}"] for part in ("ratios", "absolute") for name, value in found[part].items()]
     return "\n\n".join(
         [
             times_table(found),
             tables.table(["export, 1024 x 1024", "bytes up", "bytes down"], sizes),
+            tables.table(["the backend decodes a JPEG", "time", "CPU"], added),
             tables.table(["function, clients, 10 objects", "requests/s", "p50", "p99"], clients),
             tables.table(["figure", ""], singles),
         ]

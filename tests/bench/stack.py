@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -52,9 +53,18 @@ class Stack:
         grpc.channel_ready_future(self.channel).result(START_S)
         self.predict = self.channel.unary_unary(PREDICT)
         self._set = self.channel.unary_unary(backend.COUNT)
+        self._cost = self.channel.unary_unary(backend.JPEG_COST)
 
     def count(self, objects):
         self._set(str(objects).encode())
+
+    def predict_at(self, address):
+        """Return a bare gRPC call of the backend at another address, such as that of a link."""
+        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS).unary_unary(PREDICT)
+
+    def jpeg_cost(self):
+        """Return what JPEGs cost the backend since the last call; {} if there were none."""
+        return json.loads(self._cost(b""))
 
     def settings(self, model):
         return {
@@ -78,7 +88,7 @@ class Function:
     def __init__(self, name, source, settings, logs):
         self.name = name
         self.port = free_port()
-        self.log = logs / f"{name.replace(' ', '_')}.log"
+        self.log = logs / f"{name.replace(' ', '_').replace('/', '_')}.log"
         self.started_s = time.perf_counter()
         flags = ("--target=segment", f"--source={source}", f"--host={HOST}", f"--port={self.port}")
         with self.log.open("wb") as sink:

@@ -14,6 +14,11 @@ from tests.bench.stack import Stack
 RATIOS = {
     "adapter_over_floor_10",
     "adapter_over_floor_100",
+    "adapter_jpeg_over_floor_10",
+    "jpeg_over_int8_cpu_10",
+    "jpeg_over_int8_up_bytes",
+    "int8_over_jpeg_1_gbit",
+    "int8_over_jpeg_100_mbit",
     "recipe_over_adapter_100",
     "competent_over_adapter_100",
     "scaled_decode_12mp",
@@ -40,10 +45,10 @@ def answers(build):
         stack = Stack(build / "bench", programs)
         stack.count(OBJECTS)
         for name, (source, model) in bench.PATHS.items():
-            function = stack.start(name, source, model)
+            function = stack.start(name, source, model, **bench.SETTINGS.get(name, {}))
             try:
                 found[name] = json.loads(function.post(photos.small()))
-                if name in ("adapter", "adapter, whole decode", "competent path"):
+                if name in ("adapter", bench.JPEG, "adapter, whole decode", "competent path"):
                     found[f"{name}, phone"] = json.loads(function.post(photos.phone()))
             finally:
                 function.stop()
@@ -68,8 +73,10 @@ def masks(answer):
         ("recipe path", "adapter", 0.75),  # it cuts what the cast saturated at half of the threshold
         ("TF Serving REST", "adapter", 0.98),
         ("adapter, whole decode", "adapter", 1.0),
+        ("adapter, jpeg", "adapter", 1.0),
         ("competent path, phone", "adapter, phone", 0.98),  # it squeezes what its frame cuts off
         ("adapter, whole decode, phone", "adapter, phone", 1.0),
+        ("adapter, jpeg, phone", "adapter, phone", 1.0),
     ],
 )
 def test_the_paths_see_the_same(answers, path, against, overlap):
@@ -95,7 +102,7 @@ def test_it_runs_and_writes_its_figures(build, answers, capsys):
     figures = json.loads((build / "bench.json").read_text())
     assert set(figures["ratios"]) >= RATIOS
     assert set(figures["absolute"]) >= ABSOLUTE
-    assert set(figures["wire_bytes"]) == {"float32", "int8-cast", "int8"}
+    assert set(figures["wire_bytes"]) == {"float32", "int8-cast", "int8", "int8, jpeg"}
     assert all(set(one) == {"up", "down"} for one in figures["wire_bytes"].values())
     numbers = [*figures["ratios"].values(), *figures["absolute"].values()]
     assert all(
@@ -118,18 +125,21 @@ def test_ratios_are_of_medians():
         {
             "times": {
                 "0 objects": paths,
-                "10 objects": paths,
+                "10 objects": paths | {"adapter, jpeg": [14.0]},
+                "10 objects, 1 Gbit/s": paths | {"adapter, jpeg": [10.0]},
+                "10 objects, 100 Mbit/s": paths | {"adapter, jpeg": [4.0]},
                 "100 objects": paths | {"adapter": [16.0, 15.0, 90.0], "recipe path": [1600.0]},
                 "12 megapixels": paths | {"adapter": [12.0]},
             },
-            "cpu_s": {},
+            "cpu_s": {10: {"adapter": 0.01, "adapter, jpeg": 0.004}, 100: {}},
+            "jpeg_cost": {report.SMALL: {"wall_ms": 5.0, "cpu_ms": 6.0}},
             "curves": {"instances": [[0, 1, 10], [100, 1, 14]], "megapixels": []},
             "load": {"a worker a core, 1": load, "a worker a core, 16": load | {"rps": 17.0}},
             "memory": {100: 50, 1000: 51},
             "cold_s": {"function": timing.summary([0.5]), "plain import": timing.summary([2.0])},
             "resident": {"function": 60e6, "plain import": 500e6},
             "decoding": {model: {"ours": [2.0], "fromiter": [200.0]} for model in ("int8-cast", "wrapped")},
-            "wire": {},
+            "wire": {"int8": {"up": 3_000_000, "down": 1}, "int8, jpeg": {"up": 240_000, "down": 1}},
             "sizes": {"bundle": 130e6, "plain": 2e9},
             "photos": {},
         }
@@ -137,6 +147,10 @@ def test_ratios_are_of_medians():
     ratios = figures["ratios"]
     assert ratios["adapter_over_floor_10"] == 2
     assert ratios["adapter_over_floor_100"] == 1.6
+    assert ratios["adapter_jpeg_over_floor_10"] == 0.9  # (14 - 5) / 10
+    assert ratios["jpeg_over_int8_cpu_10"] == 0.4
+    assert ratios["jpeg_over_int8_up_bytes"] == 0.08
+    assert (ratios["int8_over_jpeg_1_gbit"], ratios["int8_over_jpeg_100_mbit"]) == (2, 5)
     assert ratios["recipe_over_adapter_100"] == 100
     assert ratios["scaled_decode_12mp"] == 0.6
     assert ratios["response_decode_speedup"] == 100

@@ -57,6 +57,21 @@ def test_one_instance_and_one_replica_by_hand():
     )
 
 
+def test_decoding_takes_its_time_in_the_model_server(tmp_path):
+    """As JPEG: 15 ms at the benchmark, of which its backend decodes 8; 100 + 8 ms in a replica."""
+    figures = json.loads(BENCH.read_text())
+    figures["wire_bytes"]["int8, jpeg"] = {"up": 250_000, "down": 75_000}
+    figures["times_ms"]["100 objects"]["adapter, jpeg"] = {"median": 15.0}
+    figures["cpu_s_per_request_100"]["adapter, jpeg"] = 0.005
+    figures["jpeg_backend_ms"] = {"1024 x 1024": {"wall_ms": 8.0, "cpu_ms": 9.0}}
+    (tmp_path / "bench.json").write_text(json.dumps(figures))
+    jpeg, int8, _ = capacity.read(tmp_path / "bench.json")
+    assert (jpeg.numbers, int8.numbers) == ("JPEG", "int8")
+    assert (jpeg.function_s, jpeg.decode_s) == pytest.approx((0.007, 0.008))
+    assert capacity.instance_limits(jpeg, GIVEN)["requests at once"] == pytest.approx(43.3557, rel=1e-5)  # 5 / 0.115325
+    assert capacity.replica_limits(jpeg, GIVEN)["model"] == pytest.approx(0.5 / 0.108)
+
+
 def test_the_least_limit_is_marked():
     limits = rows(capacity.limits_table([INT8, FLOAT32], GIVEN), "images/s at 50%")
     assert "instance: requests at once 41.7 * 31.7" in limits  # 5 / 0.157925

@@ -15,6 +15,7 @@ def test_defaults():
     assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 48 << 20)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
     assert config.image_kinds == ("jpeg", "png", "webp")
+    assert config.image_transport == "int8"
     assert (config.cors_origins, config.api_keys, config.google_cloud_project) == ((), (), "")
     assert config.matterport.labels == ()
 
@@ -29,6 +30,7 @@ def test_everything_can_be_set():
             "MAX_BODY_BYTES": "1000",
             "MAX_PIXELS": "50e6",
             "IMAGE_KINDS": "png, avif",
+            "IMAGE_TRANSPORT": "jpeg",
             "CORS_ORIGINS": "https://a.example, http://localhost:3000",
             "CORS_HEADERS": "X-Tenant, If-None-Match",
             "API_KEYS": "one, two",
@@ -49,6 +51,7 @@ def test_everything_can_be_set():
     assert config.max_pixels == 50_000_000
     assert config.model_concurrency == 4
     assert config.image_kinds == ("png", "avif")
+    assert config.image_transport == "jpeg"
     assert config.cors_origins == ("https://a.example", "http://localhost:3000")
     assert config.cors_headers == ("X-Tenant", "If-None-Match")
     assert (config.api_keys, config.google_cloud_project) == (("one", "two"), "a-project")
@@ -91,6 +94,7 @@ def test_resize_mode_none_is_pad64_that_never_enlarges():
         ("MAX_PIXELS", "inf", "got 'inf'"),
         ("IMAGE_KINDS", "jpeg,psd", "IMAGE_KINDS must be some of jpeg, png, webp, gif.*, got 'jpeg,psd'"),
         ("IMAGE_KINDS", " ", "IMAGE_KINDS must be some of"),
+        ("IMAGE_TRANSPORT", "png", "IMAGE_TRANSPORT must be one of int8, jpeg, got 'png'"),
         ("CORS_ORIGINS", "example.com", "CORS_ORIGINS must be origins such as https://example.com.*got 'example.com'"),
         ("CORS_ORIGINS", "https://a.example/path", "without a path"),
         ("CORS_ORIGINS", "capacitor://", "CORS_ORIGINS must be origins"),

@@ -1,14 +1,16 @@
 import io
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
-from handler.errors import ContractViolation
+from handler.errors import BadRequest, ContractViolation, RequestRefused
+from handler.image import undecoded
 from handler.image.decode import Limits
-from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
+from handler.model.contract import AnchorInput, ImageInput, JpegInput, MaskOutput, MetaInput, ModelContract, Resize
 from handler.options import Options
-from handler.pipeline import segment
+from handler.pipeline import Way, segment
 from handler.types import Prediction
 from tests.support.backend import INT8, two_objects
 
@@ -82,6 +84,75 @@ def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
     assert seen["input_anchors"].shape[2] == 4
     (circle,) = result.instances  # the other object lies in the padding
     assert (circle.box, circle.area) == ((8, 16, 24, 48), 16 * 32)
+
+
+WITH_JPEG = msgspec.structs.replace(INT8, schema=2, jpeg=JpegInput())
+
+
+def jpeg(side=64, **options):
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side // 2), (255, 0, 0)).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def ways(data, contract=WITH_JPEG, refused=()):
+    """Return what the model is sent, names of the inputs, and the way that the result tells."""
+    seen = []
+
+    def predict(inputs):
+        seen.append(inputs)
+        if set(inputs) & set(refused):
+            raise RequestRefused("a reason")
+        return Prediction(two_objects(), 1)
+
+    result = segment(data, Options(), contract, predict, Limits(), transport="jpeg")
+    return seen, result
+
+
+def test_a_jpeg_goes_as_it_is():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (inputs,), result = ways(jpeg(exif=exif))
+    assert inputs["image_jpeg"] == undecoded.read(jpeg(), Limits()).data
+    assert inputs["orientation"].tolist() == [6]
+    assert inputs["orientation"].dtype == np.int32
+    assert result.image_hw == (64, 32)
+    assert result.way == Way("jpeg", "the model takes this JPEG")
+    whole = segment(jpeg(exif=exif), Options(), INT8, lambda inputs: Prediction(two_objects(), 1), Limits())
+    assert result.instances == whole.instances
+
+
+@pytest.mark.parametrize(
+    ("data", "contract", "refused", "why"),
+    [
+        (jpeg(), INT8, (), "the model takes no JPEG"),
+        (png(), WITH_JPEG, (), "the image is no JPEG"),
+        (jpeg(8), WITH_JPEG, (), "the JPEG has no fewer bytes than the int8 tensor"),
+        (jpeg(), WITH_JPEG, ("image_jpeg",), "the model refused the JPEG"),
+    ],
+)
+def test_everything_else_goes_as_int8(data, contract, refused, why):
+    seen, result = ways(data, contract, refused)
+    assert [name for inputs in seen for name in inputs if name != "orientation"] == [*refused, "input_image"]
+    assert result.way == Way("int8", why)
+
+
+def test_a_broken_jpeg_is_the_clients_fault_as_ever():
+    with pytest.raises(BadRequest, match="broken or truncated"):
+        ways(jpeg()[:-9])
+    broken = jpeg().replace(b"\xff\xdb", b"\xff\xfe")  # without tables of quantization; a model refuses it, too
+    with pytest.raises(BadRequest, match="broken or truncated"):
+        ways(broken, refused=("image_jpeg",))
+
+
+def test_an_int8_refusal_is_the_models_fault():
+    with pytest.raises(RequestRefused):
+        ways(jpeg(), refused=("image_jpeg", "input_image"))
+
+
+def test_the_setting_decides():
+    result = run(two_objects(), WITH_JPEG, jpeg())
+    assert result.way == Way("int8", "the setting IMAGE_TRANSPORT")
 
 
 @pytest.mark.parametrize(

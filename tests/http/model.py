@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from deploy.export import photograph
 from handler.model.contract import CONTRACT_OUTPUT, CONTRACT_QUERY, CONTRACT_SIGNATURE
 from handler.model.mold import PAD_MULTIPLE
 from tests.http import scenes
@@ -25,6 +26,16 @@ def serve(input_image):
     drawn = tf.reduce_mean(tf.minimum(pixels, 255 - pixels)) < BLACK_AND_WHITE
     detections, masks = tf.cond(drawn & tf.reduce_any(dark), lambda: _block(dark), _scene)
     return {scenes.CONTRACT.detections.name: detections, scenes.CONTRACT.masks.name: masks}
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None], tf.string, scenes.JPEG.image),
+        tf.TensorSpec([None], tf.int32, scenes.JPEG.orientation),
+    ]
+)
+def serve_jpeg(image_jpeg, orientation):
+    return serve(photograph.codes(image_jpeg[0], orientation[0], scenes.CONTRACT.resize)[None])
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.int8, CONTRACT_QUERY)])
@@ -52,7 +63,11 @@ def write(base):
     """Write the model's only version under ``base``, whole, in place of an earlier one; return its folder."""
     base.mkdir(parents=True, exist_ok=True)
     module = tf.Module()
-    module.functions = {"serving_default": serve, CONTRACT_SIGNATURE: contract}
+    module.functions = {
+        "serving_default": serve,
+        scenes.JPEG.signature: serve_jpeg,
+        CONTRACT_SIGNATURE: contract,
+    }
     with tempfile.TemporaryDirectory(dir=base, prefix=".scene-") as work:
         tf.saved_model.save(module, f"{work}/scene", dict(module.functions))
         version = base / str(scenes.VERSION)

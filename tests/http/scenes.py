@@ -6,17 +6,20 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from handler.model.contract import ImageInput, MaskOutput, ModelContract, Resize
+from handler.model.contract import ImageInput, JpegInput, MaskOutput, ModelContract, Resize
 
 NAME, VERSION = "scene", 1  # as a model that tests.http.model writes
 SIZE_HW = (300, 400)
 FRAME_HW = (320, 448)  # each side rounded up to a multiple of 64
+JPEG = JpegInput()
 CONTRACT = ModelContract(
+    schema=2,
     image=ImageInput(dtype="int8", zero_point=-128, padded=False),
     masks=MaskOutput(dtype="int8", scale=1 / 127, per_class=False),
     resize=Resize(mode="pad64", min_dim=0, max_dim=512),
     labels={1: "circle", 2: "square", 3: "ring"},
     source="test",
+    jpeg=JPEG,
 )
 GRID = 28
 

@@ -30,7 +30,7 @@ from handler.image.decode import Limits
 from handler.model.contract import ImageInput, MaskOutput, MatterportSettings, MetaInput, ModelContract
 from handler.model.detections import Detections, gather_masks, select
 from handler.options import Options
-from handler.types import Predict, Prediction
+from handler.types import Inputs, Predict, Prediction
 
 DEADLINE_S = 600.0  # the first run of a large model on a processor is slow
 RECIPES: dict[str, Callable[[Source], signatures.Exported]] = {
@@ -68,15 +68,17 @@ class Segmentation:
 Segment = Callable[[bytes], Segmentation]  # takes an encoded image
 
 
-def segment(data: bytes, contract: ModelContract, predict: Predict) -> Segmentation:
+def segment(
+    data: bytes, contract: ModelContract, predict: Predict, transport: pipeline.Transport = "int8"
+) -> Segmentation:
     """Segment the encoded image ``data`` as the function does, and keep the model's own rows and masks."""
     answers: list[Prediction] = []
 
-    def record(inputs: Mapping[str, Array]) -> Prediction:
+    def record(inputs: Inputs) -> Prediction:
         answers.append(predict(inputs))
         return answers[-1]
 
-    result = pipeline.segment(data, Options(), contract, record, Limits())
+    result = pipeline.segment(data, Options(), contract, record, Limits(), transport=transport)
     outputs = answers[-1].outputs
     detections = outputs[contract.detections.name][0]
     found = select(detections, Options(), None)
@@ -92,7 +94,13 @@ def _places(found: Detections, instances: Sequence[pipeline.Instance]) -> list[i
 
 
 @contextmanager
-def on_model_server(base: Path, settings: MatterportSettings, *, tensor_content: bool = False) -> Iterator[Segment]:
+def on_model_server(
+    base: Path,
+    settings: MatterportSettings,
+    *,
+    tensor_content: bool = False,
+    transport: pipeline.Transport = "int8",
+) -> Iterator[Segment]:
     """Serve the export under ``base`` on a stand-in, in one of two encodings, and ask with the function's client."""
     flags = Flags(
         port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
@@ -100,7 +108,7 @@ def on_model_server(base: Path, settings: MatterportSettings, *, tensor_content:
     with ModelServer(flags) as server:
         client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, settings)
         try:
-            yield lambda data: client.run(partial(segment, data))
+            yield lambda data: client.run(partial(segment, data, transport=transport))
         finally:
             client.close()
 
@@ -121,15 +129,13 @@ def in_process(source: Source, exported: signatures.Exported) -> Segment:
     return partial(segment, contract=signatures.int8_contract(source), predict=predict)
 
 
-def _predict(
-    run: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], inputs: Mapping[str, Array]
-) -> Prediction:
+def _predict(run: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], inputs: Inputs) -> Prediction:
     outputs = run({name: tf.constant(array) for name, array in inputs.items()})
     arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
     return Prediction(arrays, 0, *_message_bytes(inputs, arrays))
 
 
-def _message_bytes(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> tuple[int, int]:
+def _message_bytes(inputs: Inputs, outputs: Mapping[str, Array]) -> tuple[int, int]:
     """Return the bytes of the messages that would carry these tensors, in TensorFlow Serving's default encoding."""
     request = wire.encode_request(wire.ModelSpec("model"), signatures.SERVING, inputs)
     response = encode_response(outputs, model_pb2.ModelSpec(name="model"), as_content=False)
@@ -172,7 +178,7 @@ def _pixels_predict(source: Source, contract: ModelContract) -> Predict:
         outputs = source.graph.call(sent)
         return sent, outputs, answer.rows_and_masks(source, outputs, tf.shape(pixels)[1:3])
 
-    def predict(inputs: Mapping[str, Array]) -> Prediction:
+    def predict(inputs: Inputs) -> Prediction:
         (pixels,) = inputs.values()
         sent, outputs, (rows, masks) = run(tf.constant(pixels))
         up = {name: tensor.numpy() for name, tensor in sent.items()}
@@ -181,6 +187,13 @@ def _pixels_predict(source: Source, contract: ModelContract) -> Predict:
         return Prediction(found, 0, *_message_bytes(up, raw))
 
     return predict
+
+
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """Encode an image uint8 [h, w, 3]."""
+    body = io.BytesIO()
+    Image.fromarray(image).save(body, "JPEG", quality=quality)
+    return body.getvalue()
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

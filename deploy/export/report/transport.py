@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+from skimage import data
 from tqdm import tqdm
 
 from deploy.export import write
 from deploy.export.graphs import Graph
-from deploy.export.report.segment import RECIPES, encode_png, on_model_server
+from deploy.export.report.segment import RECIPES, encode_jpeg, on_model_server
 from deploy.export.source import Source, of_graph
 from deploy.tools.tables import table
+from handler import pipeline
 from handler.backend.metadata import META_HEAD
 from handler.config import Config
 from handler.model import matterport
@@ -26,6 +29,7 @@ class Request:
     kind: str
     image_hw: tuple[int, int] = (1024, 1024)
     max_probability: float = 0.5  # up to here the recipe's codes are 0..127, a byte each
+    transport: pipeline.Transport = "int8"
 
 
 REQUESTS = (
@@ -34,6 +38,7 @@ REQUESTS = (
     Request("int8", "int8"),
     Request("int8-cast, probabilities up to 1", "int8-cast", max_probability=1.0),
     Request("int8, 1024 x 576", "int8", (576, 1024)),
+    Request("int8, as JPEG", "int8", transport="jpeg"),
 )
 ROWS, MASK_PX, CLASSES = 100, 28, 81  # of Matterport's model for COCO
 NEGATIVE_EXTRA = 9  # bytes that a negative code takes more than another, as a varint
@@ -85,10 +90,16 @@ def measure_transport(work: Path) -> dict[str, Transport]:
         source, base = constant_source(request.max_probability), work / f"{request.kind} {request.max_probability}"
         if not base.exists():
             write.write(RECIPES[request.kind](source), base)
-        with on_model_server(base, source.settings) as segment:
-            found = segment(encode_png(np.full((*request.image_hw, 3), 128, np.uint8)))
+        with on_model_server(base, source.settings, transport=request.transport) as segment:
+            found = segment(encode_jpeg(_photograph(request.image_hw)))
         measured[request.name] = Transport(found.up_bytes, found.down_bytes, len(found.masks))
     return measured
+
+
+def _photograph(image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the astronaut of scikit-image beside itself, uint8 [h, w, 3]: as much detail as a photograph has."""
+    astronaut = data.astronaut()
+    return np.tile(astronaut, (2, 2, 1))[: image_hw[0], : image_hw[1]]
 
 
 def describe_transport(measured: Mapping[str, Transport]) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from handler import pipeline
 from handler.image.decode import Limits
 from handler.model.contract import DetectionOutput, ImageInput, MaskOutput, MetaInput, ModelContract
 from handler.options import Options
-from handler.types import Prediction
+from handler.types import Inputs, Prediction
 
 EVERY_SCORE = 0.05  # average precision counts the weak detections too
 COIN_WIDTHS = (256, 384, 512, 640, 1024)
@@ -59,7 +59,7 @@ class Model:
         found = pipeline.segment(body.getvalue(), Options(), CONTRACT, self._predict, Limits())
         return found.instances
 
-    def _predict(self, inputs: Mapping[str, NDArray[Any]]) -> Prediction:
+    def _predict(self, inputs: Inputs) -> Prediction:
         outputs = self._run(
             [tf.constant(inputs[name]) for name in ("input_image", "input_image_meta", "input_anchors")]
         )

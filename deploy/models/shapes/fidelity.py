@@ -2,16 +2,18 @@
 
 ``python -m deploy.models.shapes.fidelity`` asks the source in TensorFlow, then each export on the stand-in in both of
 TensorFlow Serving's encodings, through the function's own client. It prints the differences of boxes, scores and masks
-over held-out scenes, and the bytes of a request.
+over held-out scenes, and the bytes of a request. It also counts the scenes that are answered the same, to the last bit,
+if they go to the model as JPEG and as int8.
 """
 
 import argparse
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +21,12 @@ from tqdm import tqdm
 
 from deploy.export import write
 from deploy.export.report.compare import LARGE_PX, Fidelity, compare, saturated_share, summarise
-from deploy.export.report.segment import RECIPES, Segmentation, encode_png, in_tensorflow, on_model_server
+from deploy.export.report.segment import RECIPES, Segmentation, encode_jpeg, encode_png, in_tensorflow, on_model_server
 from deploy.export.report.transport import describe_transport, measure_transport
 from deploy.export.source import Source
 from deploy.models.shapes import dataset, evaluate, export
 from deploy.tools.tables import table
+from handler.pipeline import Transport
 
 ENCODINGS = {"proto fields": False, "tensor_content": True}  # TensorFlow Serving's default first
 
@@ -42,6 +45,25 @@ def segment_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[s
             with on_model_server(work / kind, source.settings, tensor_content=tensor_content) as segment:
                 found[name] = [segment(encode_png(image)) for image in tqdm(images, desc=name, unit="image")]
     return found
+
+
+def count_equal(source: Source, images: NDArray[np.uint8], work: Path) -> int:
+    """Return for how many ``images``, sent as JPEG, both transports give the same answer to the last bit.
+
+    The int8 export is in ``work``.
+    """
+    with ExitStack() as servers:
+        ways = [
+            servers.enter_context(on_model_server(work / "int8", source.settings, transport=transport))
+            for transport in get_args(Transport)
+        ]
+        photos = [encode_jpeg(image) for image in images]
+        return sum(_is_equal(*(ask(photo) for ask in ways)) for photo in tqdm(photos, desc="JPEG", unit="image"))
+
+
+def _is_equal(one: Segmentation, other: Segmentation) -> bool:
+    arrays = ((one.rows, other.rows), (one.masks, other.masks))
+    return one.instances == other.instances and all(np.array_equal(*pair) for pair in arrays)
 
 
 def against_float32(found: Mapping[str, Sequence[Segmentation]]) -> dict[str, Fidelity]:
@@ -110,10 +132,13 @@ def main() -> None:
     scenes = dataset.load_or_draw(args.work / "held_out.npz", dataset.HELD_OUT_SEED, args.scenes)
     with tempfile.TemporaryDirectory() as folder:
         rows = figures_of(segment_all(source, scenes.images, Path(folder)), scenes)
+        equal = count_equal(source, scenes.images, Path(folder))
         transport = measure_transport(Path(folder))
-    print(f"{describe(rows)}\n\n{describe_transport(transport)}")
+    jpeg = f"as JPEG and as int8 of the same JPEG: {equal} of {args.scenes} answers are equal to the last bit"
+    print(f"{describe(rows)}\n\n{jpeg}\n\n{describe_transport(transport)}")
     written = {
         "scenes": args.scenes,
+        "equal_as_jpeg": equal,
         "against_float32": rows,
         "bytes": {key: {**asdict(one), "total_bytes": one.total_bytes} for key, one in transport.items()},
     }

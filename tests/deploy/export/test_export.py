@@ -1,23 +1,29 @@
 """Exports of the bundled model, served by the stand-in and asked through the function's own client."""
 
 import dataclasses
+import io
 import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import skimage.data
 import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from deploy.export import signatures, write
 from deploy.export.__main__ import main
 from deploy.export.graphs import ExportError, from_builder, from_keras
+from deploy.export.report.segment import encode_jpeg
 from deploy.export.source import of_graph
+from deploy.export.trial import codes_of
+from deploy.model_server.servable import Servable
 from deploy.models.shapes import bundled, dataset, export, fidelity
-from handler.image.decode import Photo
+from handler.image.decode import TURNS, Limits, Photo, decode_image
 from handler.model import mold, quantize
-from handler.model.contract import ModelContract
+from handler.model.contract import JpegInput, ModelContract
 
 SCENES = 40
 ROOT = Path(__file__).parents[3]
@@ -65,21 +71,82 @@ def test_int8_inputs_and_contract(source, tmp_path):
     assert contract.labels == {1: "circle", 2: "square", 3: "triangle"}
     assert contract.resize == bundled.SETTINGS.resize
     for name in ("serving_default", contract.signature):
-        specs = loaded.signatures[name].structured_input_signature[1]
-        assert {name: (spec.dtype, list(spec.shape)) for name, spec in specs.items()} == {
-            "input_image": (tf.int8, [1, None, None, 3])
-        }
+        assert inputs_of(loaded, name) == {"input_image": (tf.int8, [1, None, None, 3])}
+    assert isinstance(contract.jpeg, JpegInput)
+    for name in ("segment_jpeg", contract.jpeg.signature):
+        assert inputs_of(loaded, name) == {"image_jpeg": (tf.string, [None]), "orientation": (tf.int32, [None])}
+    assert (contract.schema, contract.jpeg.image, contract.jpeg.orientation) == (2, "image_jpeg", "orientation")
+
+
+def inputs_of(loaded, name):
+    specs = loaded.signatures[name].structured_input_signature[1]
+    return {name: (spec.dtype, list(spec.shape)) for name, spec in specs.items()}
+
+
+def test_a_jpeg_is_answered_as_its_int8_tensor_alone_and_among_others(exported):
+    """To the last bit, as the session of TensorFlow Serving runs both."""
+    (folder,) = exported("int8").glob("[0-9]*")
+    servable = Servable.load(folder)
+
+    def ask(signature, **inputs):
+        found = servable.signatures[signature]
+        fetches = [found.outputs[name].name for name in ("mrcnn_detection", "mrcnn_mask")]
+        return servable.run({found.inputs[name].name: array for name, array in inputs.items()}, fetches)
+
+    jpegs, alone = [], []
+    for width, height, orientation in ((384, 303, 1), (257, 401, 6), (600, 474, 3)):
+        photo = Image.fromarray(skimage.data.coins()).convert("RGB").resize((width, height))
+        jpegs.append(encode_jpeg(np.asarray(photo)))
+        decoded = decode_image(jpegs[-1], Limits())
+        turned = dataclasses.replace(
+            decoded, turn=TURNS.get(orientation), size_hw=(width, height) if orientation == 6 else (height, width)
+        )
+        codes = codes_of(mold.mold(turned, bundled.SETTINGS.resize, padded=False)[0])
+        alone.append(ask("serving_default", input_image=codes[None]))
+        got = ask(
+            "segment_jpeg",
+            image_jpeg=np.array(jpegs[-1:], object),
+            orientation=np.array([orientation], np.int32),
+        )
+        assert (alone[-1][0][0, :, 4] > 0).sum() > 5
+        assert all(map(np.array_equal, got, alone[-1]))
+    batch = ask("segment_jpeg", image_jpeg=np.array(jpegs, object), orientation=np.array([1, 6, 3], np.int32))
+    for place, one in enumerate(alone):
+        assert all(np.array_equal(outputs[place], own[0]) for outputs, own in zip(batch, one, strict=True))
+
+
+def test_an_export_without_jpeg(source, tmp_path):
+    """An older function reads its contract: it has no field that such a function does not know."""
+    exported = signatures.int8(source, jpeg=False)
+    assert not any("jpeg" in name for name in exported.functions)
+    assert list(exported.warm_up) == [name for name in exported.functions if name.startswith("serving_default_")]
+    assert "jpeg" not in signatures.int8_contract(source, jpeg=False).to_json()
+    assert signatures.int8_contract(source, jpeg=False).schema == 1
+
+
+def test_each_signature_has_a_record_to_warm_up(exported):
+    (folder,) = exported("int8").glob("[0-9]*")
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
+    requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
+    assert [sorted(request.inputs) for request in requests] == [["input_image"], ["image_jpeg", "orientation"]]
+    (jpeg,) = requests[1].inputs["image_jpeg"].string_val
+    assert Image.open(io.BytesIO(jpeg)).size == (1024, 1024)
+    names = [request.model_spec.signature_name.rpartition("_") for request in requests]
+    assert [name for name, _, _ in names] == ["serving_default", "segment_jpeg"]
+    assert len({fingerprint for _, _, fingerprint in names}) == 1
 
 
 def test_a_contract_names_its_signature(source):
     """So that a server with another contract refuses, even if version, types and shapes are the same."""
 
     def own(source):
-        (name,) = set(signatures.int8(source).functions) - {"serving_default", "segment_contract"}
-        return name
+        functions = set(signatures.int8(source).functions)
+        return functions - {"serving_default", "segment_jpeg", "segment_contract"}
 
     other = dataclasses.replace(source, labels={1: "ring"})
-    assert own(source) == own(source) != own(other)
+    assert own(source) == own(source)
+    assert len(own(source)) == 2
+    assert not own(source) & own(other)
 
 
 def test_int8_rows_equal_the_source_run_in_keras(source):

@@ -320,7 +320,7 @@ def test_labels_of_the_source_are_kept(tmp_path, exported):
 def test_the_warm_up_is_a_request_the_model_answers(exported):
     version = newest(exported("int8"))
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
-    (log,) = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    log, _ = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     request = log.predict_log.request
     loaded = tf.saved_model.load(str(version))
     text = loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]

@@ -64,13 +64,16 @@ def test_the_demo_finds_the_coins(demo, coins_answer):
 
 
 def test_the_demo_prints_bytes_for_each_export(demo):
-    pattern = re.compile(r"^(float32|int8-cast|int8) +([\d,]+) +\S+ +([\d,]+) +\S+ +\d+ ms +\d+$", re.MULTILINE)
+    pattern = re.compile(
+        r"^(float32|int8-cast|int8|int8, as JPEG) +([\d,]+) +\S+ +([\d,]+) +\S+ +\d+ ms +\d+$", re.MULTILINE
+    )
     rows = {kind: (up, down) for kind, up, down in pattern.findall(demo.stdout)}
     up, down = ({kind: int(pair[i].replace(",", "")) for kind, pair in rows.items()} for i in (0, 1))
     frame = 320 * 384 * 3  # the photograph, 303 x 384, in a frame of multiples of 64
     assert up["float32"] > 4 * frame
     assert up["int8-cast"] > frame
     assert 303 * 384 * 3 < up["int8"] < 303 * 384 * 3 + 1000
+    assert up["int8, as JPEG"] < up["int8"] / 5
     assert down["int8"] < down["int8-cast"] < down["float32"]
 
 

@@ -1,6 +1,7 @@
 import time
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 
@@ -8,9 +9,13 @@ from handler import errors
 from handler.backend import protos
 from handler.backend.metadata import derive_contract
 from handler.config import Config
-from handler.model.contract import ModelContract
+from handler.image.decode import Limits
+from handler.model.contract import JpegInput, ModelContract
+from handler.options import Options
+from handler.pipeline import segment
 from tests.support.backend import INT8, Backend, serve
 from tests.support.client import IMAGE, connect, predict
+from tests.support.images import noise
 
 
 @pytest.fixture
@@ -68,6 +73,27 @@ def test_another_contract_under_the_same_version_is_read(client, backend):
     backend.contract = relabelled("ring")
     backend.errors = [(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match signature")]
     assert predict(client)[0].labels[1] == "ring"
+
+
+def test_a_version_without_the_signature_for_jpegs_gets_int8(client, backend):
+    """It refuses the JPEG, then the other version's int8; what it is sent at last is by its own contract."""
+    photo = noise(64, 64, "JPEG")
+
+    def run():
+        return client.run(
+            lambda contract, predict: segment(photo, Options(), contract, predict, Limits(), transport="jpeg")
+        )
+
+    jpeg = JpegInput(signature="segment_jpeg_a")
+    both = msgspec.structs.replace(INT8, schema=2, signature="serving_default_a", jpeg=jpeg)
+    backend.contract = both.to_json()
+    assert (run().way.transport, backend.calls[-1]) == ("jpeg", "segment_jpeg_a")
+    assert backend.request.inputs["image_jpeg"].string_val[0].startswith(b"\xff\xd8")
+    backend.contract = msgspec.structs.replace(INT8, signature="serving_default_b").to_json()
+    backend.version, backend.own = 2, "serving_default_b"
+    result = run()
+    assert (result.way.transport, result.version) == ("int8", 2)
+    assert backend.calls[-4:] == ["segment_jpeg_a", "serving_default_a", "segment_contract", "serving_default_b"]
 
 
 @pytest.mark.parametrize("labels", [("circle", "circle"), ("old", "new")])

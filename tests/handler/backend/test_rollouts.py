@@ -8,6 +8,7 @@ The campaigns run each trial with one client and with four. Every day one pair o
 ROLLOUT_TRIALS=5 repeats each trial.
 """
 
+import io
 import json
 import os
 import threading
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from PIL import Image
 
 from deploy.local.photo import write_coins
 from deploy.models.shapes import bundled
@@ -34,7 +36,11 @@ pytestmark = pytest.mark.counted
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    return write_coins(tmp_path_factory.mktemp("photo") / "coins.png").read_bytes()
+    """Return the coins as a JPEG, which goes to the model as int8 or as it is."""
+    png = write_coins(tmp_path_factory.mktemp("photo") / "coins.png")
+    encoded = io.BytesIO()
+    Image.open(png).save(encoded, "JPEG", quality=95)
+    return encoded.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -166,14 +172,15 @@ def clients(request):
     ("old", "new"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.campaign) for pair in PAIRS[1:])]
 )
 @pytest.mark.parametrize("version", [2, 1], ids=["two versions", "one version"])
-def test_two_kinds_side_by_side(old, new, version, clients, standing, alone, tmp_path):  # noqa: PLR0917 - fixtures
+@pytest.mark.parametrize("transport", ["int8", "jpeg"])
+def test_two_kinds_side_by_side(old, new, version, transport, clients, standing, alone, tmp_path):  # noqa: PLR0917
     kinds = {1: (old,), 2: (new,)} if version == 2 else {1: (old, new)}
     with (
-        function(tmp_path, standing[old, 1], standing[new, version]) as asked,
+        function(tmp_path, standing[old, 1], standing[new, version], IMAGE_TRANSPORT=transport) as asked,
         load(asked, alone, clients, kinds) as running_load,
     ):
         counted = running_load.go_on() + running_load.stop()
-    print(f"{old} 1 and {new} {version}, {clients} clients: {dict(counted)}")  # noqa: T201 - pytest -rA shows it
+    print(f"{old} 1 and {new} {version}, {transport}, {clients} clients: {dict(counted)}")  # noqa: T201 - pytest -rA shows it
     assert good(counted, old, new)
 
 

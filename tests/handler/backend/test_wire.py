@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from handler.backend import protos
 from handler.backend.wire import ModelSpec, decode_response, decode_string, encode_request
 from handler.errors import ContractViolation, VersionChanged
-from handler.types import TensorSpec
+from handler.types import Inputs, TensorSpec
 
 GOLDEN = Path(__file__).parents[2] / "deploy" / "model_server" / "golden"
 FIELDS = {np.dtype(np.int8): "int_val", np.dtype(np.uint8): "int_val", np.dtype(np.float32): "float_val"}
@@ -45,6 +45,17 @@ def test_responses_round_trip(array, content):
     assert answer.version == 3
     assert answer.outputs["y"].dtype == array.dtype
     assert np.array_equal(answer.outputs["y"], array, equal_nan=array.dtype == np.float32)
+
+
+def test_strings_and_int32_are_what_protobuf_reads():
+    jpeg = b"\xff\xd8 any bytes \0"
+    inputs: Inputs = {"image_jpeg": jpeg, "orientation": np.array([6], np.int32)}
+    request = protos.PredictRequest.FromString(encode_request(ModelSpec("m"), "segment_jpeg", inputs))
+    image, orientation = request.inputs["image_jpeg"], request.inputs["orientation"]
+    assert (image.dtype, [dim.size for dim in image.tensor_shape.dim]) == (protos.DT_STRING, [1])
+    assert list(image.string_val) == [jpeg]
+    assert (orientation.dtype, [dim.size for dim in orientation.tensor_shape.dim]) == (protos.DT_INT32, [1])
+    assert orientation.tensor_content == bytes([6, 0, 0, 0])
 
 
 def test_every_code_both_ways():

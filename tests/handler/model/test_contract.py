@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import ContractViolation
-from handler.model.contract import AnchorInput, ImageInput, MaskOutput, MetaInput, ModelContract, Resize
+from handler.model.contract import AnchorInput, ImageInput, JpegInput, MaskOutput, MetaInput, ModelContract, Resize
 from tests.support.backend import INT8
 
 INT8_CAST = ModelContract(
@@ -33,6 +33,15 @@ def test_a_letterbox_is_stated_and_no_other_mode_has_its_field():
     assert "frame_hw" not in INT8.to_json()  # functions of version 1.0.0 refuse fields that they do not know
 
 
+def test_a_signature_for_jpegs_is_stated_and_no_other_contract_has_its_field():
+    both = msgspec.structs.replace(INT8, schema=2, jpeg=JpegInput(signature="other"))
+    assert ModelContract.from_json(both.to_json()) == both
+    assert both.signature_of({"image_jpeg": b"", "orientation": b""}) == "other"
+    assert both.signature_of({"input_image": b""}) == INT8.signature_of({"image_jpeg": b""}) == "serving_default"
+    assert "jpeg" not in INT8.to_json()
+    assert '"schema":1' in INT8.to_json()  # functions of version 1.0.0 refuse schema 2
+
+
 @given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
 def test_any_labels_scale_and_source_survive(labels, scale, source):
     contract = ModelContract(
@@ -48,7 +57,10 @@ def test_any_labels_scale_and_source_survive(labels, scale, source):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema":1', '"schema":2', "schema must be 1, got 2"),
+        ('"schema":1', '"schema":3', "schema must be one of 1, 2, got 3"),
+        ('"source":"test"', '"source":"test","jpeg":{}', "schema must be 2 if jpeg is set, got 1"),
+        ('"schema":1', '"schema":2,"jpeg":{"image":""}', "jpeg.signature must not be empty"),
+        ('"schema":1', '"schema":2,"jpeg":{"image":"orientation"}', "jpeg.orientation must differ"),
         ('"scale":1.0', '"scale":0', "image.scale must be positive and finite, got 0"),
         ('"zero_point":-128', '"zero_point":-129', "image.zero_point must be in -128..127, got -129"),
         ('"mode":"pad64"', '"mode":"crop"', "crop"),
