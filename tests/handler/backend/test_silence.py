@@ -7,7 +7,7 @@ import pytest
 
 from handler.backend.channel import ping_options
 from handler.backend.client import READY_S
-from handler.errors import ModelTimeout
+from handler.errors import ModelTimeout, ModelUnavailable
 from tests.support.backend import Backend, serve
 from tests.support.client import connect, predict
 from tests.support.counts import pick
@@ -71,7 +71,7 @@ def test_where_pings_come_too_late_the_deadline_ends_the_connection(relays, back
     for _ in range(6):
         try:
             predict(client)
-        except ModelTimeout:
+        except (ModelTimeout, ModelUnavailable):  # the ping may end the connection just before the deadline
             failed += 1
     client.close()
     assert failed == 1
