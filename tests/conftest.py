@@ -23,8 +23,10 @@ COSTS = (  # the longest prefix counts
     *("tests/test_main.py", "tests/handler/test_malloc.py", "tests/deploy/tools/", "tests/deploy/local/"),
     *("tests/deploy/bundle/", "tests/deploy/container/test_dockerfile.py", "tests/deploy/gcloud/"),
     *("tests/load/test_load.py",),
-    # TensorFlow, the longest files first: one that begins last would keep one worker waiting for the other
-    *("tests/deploy/export/test_command.py", "tests/deploy/export/", "tests/deploy/local/test_demo.py"),
+    # TensorFlow, the longest files first: one that begins last would keep one worker waiting for the other; while one
+    # worker makes the exports that all use, the other begins with a file that needs none
+    *("tests/deploy/export/test_check.py", "tests/deploy/export/test_variants.py", "tests/deploy/export/"),
+    "tests/deploy/local/test_demo.py",
     *("tests/handler/backend/test_secure.py", "tests/handler/backend/test_rollouts.py", "tests/deploy/model_server/"),
     *("tests/handler/page/test_page.py", "tests/handler/page/test_package.py"),
     *("tests/deploy/models/", "tests/handler/test_end_to_end.py", "tests/handler/backend/test_protos.py"),

@@ -15,7 +15,7 @@ from tests.support.function import running
 from tests.support.processes import StandIn
 
 SAMPLES = [one for one in (*samples(), *lenient()) if one.data.startswith(b"\xff\xd8")]
-REQUESTS = counts.pick(300, 6_000)
+REQUESTS = counts.pick(100, 6_000)
 SECRET = b"52.5200 N 13.4050 E"
 
 
