@@ -21,7 +21,7 @@ from tests.support.processes import ROOT
 LARGEST_BYTES = 150_000_000
 TENSORFLOWS = ("tensorflow", "keras")  # how the folders of TensorFlow and what belongs to it begin
 NEED_TENSORFLOW = (
-    "tests/handler/test_end_to_end.py",
+    *("tests/handler/test_end_to_end.py", "tests/http/test_jpeg.py"),
     *(f"tests/handler/page/test_{name}.py" for name in ("page", "package")),
     *(f"tests/handler/backend/test_{name}.py" for name in ("protos", "replicas", "rollouts", "secure", "versions")),
 )
