@@ -15,7 +15,8 @@ Example: the input ``x``, int8 [1, 2] with the values 7 and 8, becomes this entr
 
 Responses. TensorFlow Serving sends int8 in ``int_val`` (its default) or ``tensor_content``, and float32 in
 ``float_val`` or ``tensor_content``. In ``int_val``, 0..127 take 1 byte and negative codes take 10, because they are
-extended to 64 bits. Each form is read by one vector operation; see :mod:`handler.backend.protos`.
+extended to 64 bits. Each form is read by vector operations, but protobuf reads a message with many negative codes; see
+:mod:`handler.backend.protos` and :mod:`handler.backend.varint`.
 """
 
 import math
