@@ -161,6 +161,8 @@ def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Arra
     """Return the model's input tensors by name, each with a batch of one, and the Frame of the photo."""
     molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
+    if isinstance(contract.image.size_name, str):
+        inputs[contract.image.size_name] = np.array([molded.shape[:2]], np.int32)
     if contract.meta is not None:
         inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)
     if contract.anchors is not None:
