@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS, MAX_BATCH_SIZE
 from deploy.export.labels import read_labels
 from deploy.export.reading import Boxes, Channels, Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
 from handler.config import Config
@@ -24,7 +24,7 @@ TRAINED: dict[str, Any] = {  # the options that say how a Matterport model was t
 }
 SHARED = ("max_dim",)  # those of them that every dialect has
 RESIZE_MODES = ("square", "pad64", "none", "crop")  # crop is refused, with what to do
-OF_EVERY_SOURCE = ("kind", "images", "output", "without_jpeg")
+OF_EVERY_SOURCE = ("kind", "images", "output", "without_jpeg", "without_image_size", "max_batch_size")
 
 
 def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParser:
@@ -45,6 +45,12 @@ def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParse
             add("--output", type=Path, required=True, metavar="FOLDER", help=base)
         if kind == DEFAULT:
             add("--without-jpeg", action="store_true", help="leave out the signature that takes photographs as JPEG")
+            size = "leave out the input image_size, for functions that know no contract of schema 3"
+            add("--without-image-size", action="store_true", help=size)
+            most = (
+                "the most images that the server joins, if the model takes several at once (8); each size is warmed up"
+            )
+            add("--max-batch-size", type=_count, default=MAX_BATCH_SIZE, metavar="N", help=most)
         if with_source:
             for add_group in (_add_source, _add_reading, _add_matterport, _add_detection, _add_yolo):
                 add_group(command)
