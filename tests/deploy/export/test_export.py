@@ -187,7 +187,7 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
         tf.debugging.assert_greater(tf.reduce_sum(tf.cast(input_image, tf.float32)), 1e9)
         return {"mrcnn_detection": tf.zeros([1, 1, 6]), "mrcnn_mask": input_image}
 
-    exported.functions = {"serving_default": broken}
+    exported.functions, exported.warm_up = {"serving_default": broken}, {}
     with pytest.raises(ExportError, match="must run on an image of 1024 x 1024"):
         write.write(exported, tmp_path)
     assert list(tmp_path.iterdir()) == []
