@@ -94,7 +94,8 @@ def test_an_option_takes_the_place_of_its_assumption(printed):
     text = printed("--model-ms=40", "--rates=5,50")
     (model,) = [row for row in rows(text, "images/s at 60%") if row.startswith("replica: model")]
     assert model.endswith(" 15.0 * 15.0 *")  # 0.6 / 0.04; before it JPEG, which also decodes
-    assert [row.split()[:4:3] for row in rows(text, "images/s  ")] == [["5", "1"]] * 2 + [["50", "4"]] * 2
+    replicas = [row.split()[:4:3] for row in rows(text, "images/s  ") if "JPEG" not in row]
+    assert replicas == [["5", "1"]] * 2 + [["50", "4"]] * 2
 
 
 def test_a_file_of_figures_takes_the_place_of_the_committed_one(printed, tmp_path):
