@@ -81,7 +81,7 @@ def health(target, service):
     return health_pb2.HealthCheckResponse.FromString(reply).status
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.campaign)])
 def test_serves_is_healthy_and_stops(start, number):
     process = start("--port=0", f"--model_base_path={MODEL}", "--enable_grpc_healthcheck_service")
     target = process.wait_for_line(r"over gRPC at (127\.0\.0\.1:\d+)")[1]
@@ -94,6 +94,7 @@ def test_serves_is_healthy_and_stops(start, number):
     assert process.exit_code() == 0, process.lines
 
 
+@pytest.mark.campaign
 def test_a_unix_socket_alone(start, tmp_path):
     path = tmp_path / "grpc.sock"
     process = start(
@@ -115,6 +116,7 @@ def test_waits_deaf_until_the_base_path_has_a_version(start, tmp_path):
     process.wait_for_line("over gRPC at")
 
 
+@pytest.mark.campaign
 def test_stops_while_it_waits(start, tmp_path):
     process = start("--port=0", f"--model_base_path={tmp_path}")
     process.wait_for_line("no numbered version")
