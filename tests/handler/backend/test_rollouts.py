@@ -61,7 +61,8 @@ def replica(exported):
             f'model_config_list {{ config {{ name: "shapes" base_path: "{base}" model_platform: "tensorflow" '
             f"model_version_policy {{ specific {{ {policy} }} }} {labels} }} }}"
         )
-        return StandIn(f"--model_config_file={config}", log=folder / "replica.log", port=port)
+        flags = f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models"
+        return StandIn(*flags, log=folder / "replica.log", port=port)
 
     return replica
 
