@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from tests.faults import bombs, clients, lies
 from tests.faults.row import Scenario
-from tests.faults.stage import INT8, KINDS, Photos, address, alone
+from tests.faults.stage import INT8, KINDS, Photos, Replica, address, alone
 from tests.support.backend import serve
 from tests.support.client import connect
 from tests.support.images import noise
@@ -39,15 +39,6 @@ def ended(count, end):
                 victim.wait()
 
     return run
-
-
-def stopped(replica):
-    """End a replica as an orchestrator does: SIGTERM, and time for the calls that it has begun."""
-    replica.stop()
-
-
-def killed(replica):
-    replica.kill()
 
 
 def stalled(count, shortest_s, longest_s):
@@ -94,8 +85,7 @@ def other_contract(stage, row):
                 time.sleep(CALM_S)
                 one.ensure({1: kind})
                 one.wait()
-        photos.kinds = {1: KINDS}
-        time.sleep(CALM_S)
+        photos.last = {1: (kind,)}
 
 
 def other_version(stage, row):
@@ -109,6 +99,7 @@ def other_version(stage, row):
                 time.sleep(row.rng.uniform(0, CALM_S))
                 one.offer({number: photos.kinds[number][0] for number in {1, version}})
                 _await_version(one, version)
+        photos.last = {version: photos.kinds[version]}
 
 
 def _await_version(replica, version):
@@ -195,9 +186,9 @@ def soak(stage, row):
 EITHER = frozenset({200, 502})
 BOUNDED = frozenset({200, 413, 503})
 SCENARIOS = (
-    Scenario("one of two killed", ended(2, killed)),
-    Scenario("the only one killed", ended(1, killed), deadline_s=60),
-    Scenario("the only one stopped", ended(1, stopped), deadline_s=60),
+    Scenario("one of two killed", ended(2, Replica.kill)),
+    Scenario("the only one killed", ended(1, Replica.kill), deadline_s=60),
+    Scenario("the only one stopped", ended(1, Replica.stop), deadline_s=60),
     Scenario("one of two stalls", stalled(2, 7, 10), right="200, past the deadline of a stalled call", deadline_s=6),
     Scenario("the only one stalls", stalled(1, 2, 10)),
     Scenario("one of two silent", silent(2), deadline_s=6),

@@ -9,7 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import skimage.data
 from PIL import Image
@@ -83,12 +83,13 @@ class Replica(StandIn):
 class Photos:
     """What clients send, and when an answer is right: one of ``kinds`` made it, version -> kinds.
 
-    ``answers``: kind -> name -> instances as JSON.
+    ``answers``: kind -> name -> instances as JSON. ``last``: version -> kinds after the faults, if not ``kinds``.
     """
 
     bodies: dict[str, bytes]
     answers: dict[str, dict[str, str]]
     kinds: dict[int, tuple[str, ...]]
+    last: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def are_right(self, name, answer):
         try:
@@ -160,6 +161,7 @@ class Stage:
             over.set()
             for future in futures:
                 future.result()
+            photos.kinds = photos.last or photos.kinds
             for name in photos.bodies:
                 ask(row, function, photos, name, {200})
 
