@@ -157,7 +157,11 @@ class Stage:
             futures = [pool.submit(watch, row, function, over)]
             seeds = [row.rng.random() for _ in range(clients)]
             futures += [pool.submit(ask_on, row, function, photos, over, random.Random(seed)) for seed in seeds]
-            yield function
+            try:
+                yield function
+            except BaseException:
+                function.program.kill()  # else its clients would wait until their deadline
+                raise
             over.set()
             for future in futures:
                 future.result()

@@ -126,7 +126,7 @@ def test_no_tensor_is_no_tensor(proto):
         tensors.decode(proto)
 
 
-FIELDS = {  # some values of every field
+FIELDS: dict[str, list] = {  # some values of every field
     "float_val": [1.5, -2.0],
     "double_val": [1.5, -2.0],
     "int_val": [1, -1, 200],
