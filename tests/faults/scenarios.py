@@ -147,7 +147,7 @@ def vanishing_clients(stage, row):
         photo = stage.photos().bodies["large"]
         for _ in row.rounds():
             clients.vanish(row, function, photo)
-            time.sleep(row.rng.uniform(0, 0.1))
+            time.sleep(row.rng.uniform(0, 2))  # the others' requests must find room: nobody knows that these are gone
 
 
 def memory_bombs(stage, row):
