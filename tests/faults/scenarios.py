@@ -198,7 +198,7 @@ SCENARIOS = (
     Scenario("lying", lying, EITHER, "502 while it lies, 200 else"),
     Scenario("slow clients", slow_clients, right="200; the slow ones 200 or 408"),
     Scenario("vanishing clients", vanishing_clients, right="200 to those that stay"),
-    Scenario("memory bombs", memory_bombs, BOUNDED, "200, 413 or 503", late=True),
+    Scenario("memory bombs", memory_bombs, BOUNDED, "200, 413 or 503", deadline_s=60, late=True),
     Scenario("busy server", busy_server),
     Scenario("soak", soak, right="200; memory within 5 % after the first minute", share=4.0),
 )
