@@ -194,7 +194,7 @@ SCENARIOS = (
     Scenario("one of two silent", silent(2), deadline_s=6),
     Scenario("the only one silent", silent(1), deadline_s=6),
     Scenario("another contract", other_contract, deadline_s=60),
-    Scenario("another version", other_version),
+    Scenario("another version", other_version, deadline_s=60),
     Scenario("lying", lying, EITHER, "502 while it lies, 200 else"),
     Scenario("slow clients", slow_clients, right="200; the slow ones 200 or 408"),
     Scenario("vanishing clients", vanishing_clients, right="200 to those that stay"),

@@ -23,7 +23,7 @@ from PIL import Image
 from deploy.local.photo import write_coins
 from deploy.models.shapes import bundled
 from tests.support import counts
-from tests.support.function import running
+from tests.support.function import ANSWER_S, running
 from tests.support.processes import StandIn
 
 KINDS = ("float32", "int8-cast", "int8")
@@ -120,8 +120,10 @@ class Load:
             )
 
     def go_on(self):
-        """Let the clients ask for a while; return a count of their answers since the last time."""
-        time.sleep(LOAD_S)
+        """Let the clients ask for a while, until there is an answer; return a count of those since the last time."""
+        end_s = time.monotonic() + LOAD_S
+        while time.monotonic() < end_s or (not self._answers and time.monotonic() < end_s + ANSWER_S):
+            time.sleep(0.1)
         seen, self._answers = self._answers, []
         return Counter(seen)
 
