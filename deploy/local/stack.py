@@ -50,7 +50,7 @@ def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port
     config = folder / "models.config"
     config.write_text(models_config(bases), encoding="utf-8")
     serving = (f"--port={grpc_port}", f"--model_config_file={config.resolve()}", f"--grpc_max_threads={GRPC_THREADS}")
-    programs.start("model server", "deploy.model_server", *serving)
+    programs.start("model server", "deploy.model_server", *serving, "--max_num_load_retries=0")
     settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME, "THREADS": str(THREADS)}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")
     programs.start("function", "functions_framework", *flags, settings=settings)

@@ -33,9 +33,10 @@ class Function:
         self.program, self.backend = program, backend
         self.port, self.log = program.port, program.log
         self.url = f"http://{HOST}:{self.port}"
+        self.answer_s = ANSWER_S
 
     def ask(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=self.answer_s)
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
