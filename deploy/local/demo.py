@@ -2,8 +2,8 @@
 
     python -m deploy.local.demo [--model people] [--image photo.jpg] [--port 8080]
 
-Writes to ``build/demo``: result.json (the function's answer), overlay.png, the photograph, unless one is given (coins.png,
-astronaut.png), and the programs' logs. Stops all that it started.
+Writes to ``build/demo``: result.json (the function's answer), overlay.png, coins.png or astronaut.png (the photograph,
+unless one is given) and the programs' logs. Stops all that it started.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def demo(model: models.Model, image: Path | None, port: int, build: Path) -> Non
     bases = {name: exports.base_path(build, kind, model) for kind, name in names.items()}
     with Programs(folder) as programs:
         print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
-        stack.start(programs, folder, bases, model.name, grpc_port, http_port)
+        stack.start(programs, folder, bases, grpc_port, http_port)
         answer = ask(programs, http_port, path, data)
         (folder / "result.json").write_bytes(answer)
         result = json.loads(answer)

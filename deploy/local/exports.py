@@ -74,7 +74,7 @@ def _fingerprint(model: Model) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export in one process, as TensorFlow takes seconds to import. Arguments: the build folder, the model, the kinds."""
+    """Export in one process, as TensorFlow takes seconds to import. Arguments: build folder, model, kinds."""
     build, model, kinds = Path(arguments[0]), MODELS[arguments[1]], arguments[2:]
     codes = [model.export([kind, "--output", str(base_path(build, kind, model))]) for kind in kinds]
     return max(codes)

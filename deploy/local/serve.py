@@ -53,7 +53,7 @@ def serve(model: models.Model, http_port: int, grpc_port: int, build: Path) -> N
     with Programs(folder) as programs:
         print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
         bases = {model.name: exports.base_path(build, KIND, model)}
-        stack.start(programs, folder, bases, model.name, grpc_port, http_port)
+        stack.start(programs, folder, bases, grpc_port, http_port)
         url = f"http://{stack.HOST}:{http_port}"
         print(f"serving {url} (model: gRPC on {stack.HOST}:{grpc_port}, logs: {folder}); Ctrl-C stops.")
         print("Open it in a browser, or try:")

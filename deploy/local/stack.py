@@ -41,18 +41,16 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def start(
-    programs: Programs, folder: Path, bases: Mapping[str, Path], model_name: str, grpc_port: int, http_port: int
-) -> None:
+def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port: int, http_port: int) -> None:
     """Start the stand-in with the models ``bases`` (name -> base path) and the function; return once both can answer.
 
-    The function asks for ``model_name``. Writes models.config into ``folder``. Raises RunError.
+    The function asks for the last of them. Writes models.config into ``folder``. Raises RunError.
     """
     config = folder / "models.config"
     config.write_text(models_config(bases), encoding="utf-8")
     serving = (f"--port={grpc_port}", f"--model_config_file={config.resolve()}", f"--grpc_max_threads={GRPC_THREADS}")
     programs.start("model server", "deploy.model_server", *serving)
-    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": model_name, "THREADS": str(THREADS)}
+    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": list(bases)[-1], "THREADS": str(THREADS)}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")
     programs.start("function", "functions_framework", *flags, settings=settings)
     # Ask the function for its model only once the model listens: gRPC waits longer after each refused connection.

@@ -47,8 +47,8 @@ def decode(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.concat([corner - size / 2, corner + size / 2], -1), points
 
 
-def people(rows: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return scores [n] and points [n, 4, 2] of the people in the detector's output, the best first.
+def people(rows: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return the points [n, 4, 2] of the people in the detector's output, rows [2254, 12] and logits [2254].
 
     A person is the best box, with the mean of all points whose boxes overlap it, weighted by score.
     """
@@ -58,8 +58,7 @@ def people(rows: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     overlap = _overlap(tf.gather(boxes, kept), boxes) > MAX_OVERLAP
     first = overlap & (tf.cumsum(tf.cast(overlap, tf.int32), 0) == 1)  # a box belongs to one person, the best
     weights = tf.where(first & (scores >= MIN_SCORE), scores, 0.0)
-    means = tf.einsum("nk,kpd->npd", weights, points) / tf.reduce_sum(weights, 1)[:, None, None]
-    return tf.gather(scores, kept), means
+    return tf.einsum("nk,kpd->npd", weights, points) / tf.reduce_sum(weights, 1)[:, None, None]
 
 
 def squares(points: tf.Tensor) -> tf.Tensor:

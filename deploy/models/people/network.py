@@ -1,7 +1,8 @@
 """Detector and landmark network as one model: an image -> boxes, scores and masks of people.
 
-Each person's square is cut out, turned upright and given to the landmark network, which returns a mask of the square.
-The box that is returned is the one around this mask; its mask is the square's, turned back.
+Each person's square is cut out, turned upright and given to the landmark network. It returns a mask of the square, and
+the probability that a person is in it, which is the score. The box that is returned is the one around this mask. Its
+mask is the square's, turned back.
 
 Source: MediaPipe, modules/pose_landmark/pose_landmark_by_roi_cpu.pbtxt and
 tensors_to_poses_landmarks_and_segmentation.pbtxt.
@@ -38,11 +39,13 @@ class People(tf.Module):
         """
         image = tf.cast(input_tensor, tf.float32)
         size_hw = tf.shape(image)[1:3]
-        scores, squares = self.find(image)
+        squares = self.find(image)
         presence, masks = self.cut(crops(image, squares, CROP_PX, "NEAREST"))
         boxes = bounds(masks, squares, size_hw)
         there = (presence > MIN_PRESENCE) & tf.reduce_all(boxes[:, 2:] > boxes[:, :2], 1)
-        scores, squares, masks, boxes = (tf.boolean_mask(one, there) for one in (scores, squares, masks, boxes))
+        order = tf.argsort(presence, direction="DESCENDING")
+        order = tf.boolean_mask(order, tf.gather(there, order))
+        scores, squares, masks, boxes = (tf.gather(one, order) for one in (presence, squares, masks, boxes))
         size = tf.cast(tf.tile(size_hw, [2]), tf.float32)
         return {
             "detection_boxes": (tf.gather(boxes, [1, 0, 3, 2], axis=1) / size)[None],
@@ -52,14 +55,14 @@ class People(tf.Module):
             "num_detections": tf.cast(tf.shape(scores), tf.float32),
         }
 
-    def find(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return scores [n] and squares [n, 4] of the people in an image float32 [1, h, w, 3], 0..255."""
+    def find(self, image: tf.Tensor) -> tf.Tensor:
+        """Return the squares [n, 4] around the people in an image float32 [1, h, w, 3], 0..255."""
         size_wh = tf.cast(tf.shape(image)[2:0:-1], tf.float32)
         whole = tf.concat([size_wh / 2, tf.reduce_max(size_wh, keepdims=True), [0.0]], 0)[None]
         found = self.detect(crops(image, whole, detector.SIDE_PX, "CONSTANT") / 127.5 - 1)
-        scores, points = detector.people(found[DETECTIONS][0], found[SCORES][0, :, 0])
+        points = detector.people(found[DETECTIONS][0], found[SCORES][0, :, 0])
         placed = tf.reshape(to_image(whole, tf.reshape(points, [1, -1, 2])), [-1, 4, 2])
-        return scores, detector.squares(placed)
+        return detector.squares(placed)
 
     def cut(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return presence [n] and masks [n, 256, 256], both 0..1, of crops float32 [n, 256, 256, 3], 0..255."""

@@ -51,8 +51,8 @@ def load(content: bytes) -> Network:
 def _run(name: str, given: list[Any], options: Any) -> tf.Tensor:
     """Return the output of one operator. Raises ExportError for one that is not known here."""
     match name, given:
-        case ("DEQUANTIZE" | "DENSIFY"), [one]:  # _constants did it
-            return one
+        case (("DEQUANTIZE" | "DENSIFY"), [one]):  # _constants did it
+            output = one
         case "CONV_2D", [image, kernel, bias]:
             output = tf.nn.conv2d(image, kernel.transpose(1, 2, 3, 0), **_window(options)) + bias
         case "DEPTHWISE_CONV_2D", [image, kernel, bias]:
@@ -66,19 +66,19 @@ def _run(name: str, given: list[Any], options: Any) -> tf.Tensor:
         case "CONCATENATION", _:
             output = tf.concat(given, options.axis)
         case "PAD", [image, margins]:
-            return tf.pad(image, margins)
+            output = tf.pad(image, margins)
         case "RESHAPE", [tensor, shape]:
-            return tf.reshape(tensor, tf.concat([tf.shape(tensor)[:1], shape[1:]], 0))
+            output = tf.reshape(tensor, tf.concat([tf.shape(tensor)[:1], shape[1:]], 0))
         case "RESIZE_BILINEAR", [image, size]:
             convention = {"align_corners": options.alignCorners, "half_pixel_centers": options.halfPixelCenters}
-            return tf.raw_ops.ResizeBilinear(images=image, size=size, **convention)
+            output = tf.raw_ops.ResizeBilinear(images=image, size=size, **convention)
         case "DEPTH_TO_SPACE", [image]:
-            return tf.nn.depth_to_space(image, options.blockSize)
+            output = tf.nn.depth_to_space(image, options.blockSize)
         case "LOGISTIC", [tensor]:
-            return tf.sigmoid(tensor)
+            output = tf.sigmoid(tensor)
         case _:
             raise ExportError(f"the operators of the network must be known, got {name} of {len(given)} inputs")
-    return ACTIVATIONS[options.fusedActivationFunction](output)
+    return ACTIVATIONS[getattr(options, "fusedActivationFunction", schema.ActivationFunctionType.NONE)](output)
 
 
 def _window(options: Any) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def _download(folder: Path) -> None:
         [*command, "--requirement=/dev/stdin"], input=requirement, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise RunError(f"pip must download {REQUIREMENT}, got {said[-1] if said else done.returncode}; is PyPI in reach?")
+        said = done.stderr.splitlines() or [f"exit code {done.returncode}"]
+        last = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1])
+        raise RunError(f"pip must download {REQUIREMENT}, got {last}; is PyPI in reach?")
 
 
 def _is_complete(wheel: Path) -> bool:
