@@ -87,7 +87,8 @@ SQUARE = (31.0, 24.0, 26.0, 0.6)
 def test_crops_are_bilinear_at_half_pixel_centres():
     image = np.random.default_rng(1).uniform(0, 255, (48, 64, 1)).astype(np.float32)
     cx, cy, side, angle = SQUARE
-    x, y = turned(*(centre - 0.5 for centre in centres(20)), angle)
+    centre_x, centre_y = centres(20)
+    x, y = turned(centre_x - 0.5, centre_y - 0.5, angle)
     expected = map_coordinates(image[..., 0], [cy + side * y - 0.5, cx + side * x - 0.5], order=1)
     found = squares.crops(tf.constant(image[None]), tf.constant([SQUARE, (32, 24, 64, 0)]), 20, "CONSTANT")
     np.testing.assert_allclose(found[0, ..., 0], expected, atol=0.01)
