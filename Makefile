@@ -10,13 +10,13 @@ CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|test-campaigns|bench|faults|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; both MODEL=people; make test|test-campaigns|bench|faults|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
-	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
+	@$(RUN) deploy.local.demo $(if $(MODEL),--model="$$MODEL") $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
 
 serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
-	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
+	@$(RUN) deploy.local.serve $(if $(MODEL),--model="$$MODEL") $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
 
 test: setup ## run the daily tests, the cheapest first
 	@$(RUN) pytest $(PARALLEL) $(ARGS)

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from PIL import Image
 
-from deploy.local.photo import write_coins
+from deploy.local.photo import write_photo
 from deploy.models.shapes import bundled
 from tests.support import counts
 from tests.support.function import ANSWER_S, running
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.counted
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     """Return the coins as a JPEG, which goes to the model as int8 or as it is."""
-    png = write_coins(tmp_path_factory.mktemp("photo") / "coins.png")
+    png = write_photo(tmp_path_factory.mktemp("photo") / "coins.png")
     encoded = io.BytesIO()
     Image.open(png).save(encoded, "JPEG", quality=95)
     return encoded.getvalue()
