@@ -14,7 +14,8 @@ pipeline     all stages for one image, a line each; the model is a callable, so 
 much decoding may take at once), and ``malloc`` (how much freed memory the process keeps).
 
 Imports go one way: config > web, backend > pipeline > masks, model > image > options, memory > types, errors,
-log, malloc, page. ``web`` and ``backend`` never import each other; ``main.py`` joins them. Nothing here imports TensorFlow.
+log, malloc, page. ``web`` and ``backend`` never import each other; ``main.py`` joins them. Nothing here imports
+TensorFlow.
 """
 
 __version__ = "1.0.0"

@@ -43,9 +43,9 @@ SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 class Photo:
     """A decoded photo.
 
-    ``image``: as stored in the file, in any mode; :mod:`handler.image.colours` converts it. ``turn``: the transpose that
-    brings it upright, None for none. ``size_hw``: size of the whole photo, upright. ``factor``: one pixel of ``image``
-    stands for factor x factor pixels of the photo.
+    ``image``: as stored in the file, in any mode; ``colours`` converts it. ``turn``: the transpose that brings it
+    upright, None for none. ``size_hw``: size of the whole photo, upright. ``factor``: one pixel of ``image`` stands for
+    factor x factor pixels of the photo.
     """
 
     image: Image.Image

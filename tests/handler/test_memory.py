@@ -122,9 +122,9 @@ def test_a_large_one_among_many_small_ones_is_served():
 def test_who_gets_no_turn_in_time_is_told_so(line):
     line.ask("a", 6)
     start_s = time.monotonic()
-    with pytest.raises(Busy, match="must find 5 bytes of memory to decode, got 4 beside") as raised:
-        with line.memory.room(soon_s(0.1)) as reserve:
-            reserve(5)
+    late = pytest.raises(Busy, match="must find 5 bytes of memory to decode, got 4 beside")
+    with late as raised, line.memory.room(soon_s(0.1)) as reserve:
+        reserve(5)
     assert 0.1 <= time.monotonic() - start_s < 5
     assert (raised.value.status, raised.value.retry_after_s) == (503, 5)
 
@@ -147,9 +147,9 @@ def test_who_gives_up_holds_nobody_up(line):
 
 def test_what_never_fits_is_too_large_at_once(line):
     line.ask("a", 6)
-    with pytest.raises(TooLarge, match="at most 10 bytes of memory to decode, got one of 11"):
-        with line.memory.room(soon_s()) as reserve:
-            reserve(11)
+    too_large = pytest.raises(TooLarge, match="at most 10 bytes of memory to decode, got one of 11")
+    with too_large, line.memory.room(soon_s()) as reserve:
+        reserve(11)
 
 
 def test_who_asks_for_more_gives_back_what_it_has():

@@ -34,8 +34,8 @@ class Function:
         self.port, self.log = program.port, program.log
         self.url = f"http://{HOST}:{self.port}"
 
-    def ask(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_S)
+    def ask(self, method, path, body=None, headers=(), timeout_s=ANSWER_S):
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_s)
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
@@ -47,8 +47,8 @@ class Function:
     def get(self, path, **headers):
         return self.ask("GET", path, headers=headers)
 
-    def post(self, body, query="", content_type="application/octet-stream", headers=()):
-        return self.ask("POST", f"/{query}", body, {"Content-Type": content_type, **dict(headers)})
+    def post(self, body, query="", content_type="application/octet-stream", headers=(), timeout_s=ANSWER_S):
+        return self.ask("POST", f"/{query}", body, {"Content-Type": content_type, **dict(headers)}, timeout_s)
 
     def forget_peak(self):
         """Let :meth:`peak_bytes` count from now on."""
@@ -57,8 +57,15 @@ class Function:
 
     def peak_bytes(self):
         """Return the most memory that any process of the function's group had resident since it started."""
+        return max(self._peaks_bytes())
+
+    def peak_bytes_of_all(self):
+        """Return the sum of what each process of the group had resident at most; pages that they share count twice."""
+        return sum(self._peaks_bytes())
+
+    def _peaks_bytes(self):
         found = [re.search(r"VmHWM:\s+(\d+) kB", (one / "status").read_text()) for one in self._processes()]
-        return max(1024 * int(peak[1]) for peak in found)
+        return [1024 * int(peak[1]) for peak in found]
 
     def cpu_s(self):
         """Return the processor seconds that the function's processes have taken."""
