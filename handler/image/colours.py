@@ -1,10 +1,12 @@
 """Colour modes -> RGB, a strip of rows at a time, so that a large image never lies in memory in two modes at once."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image, ImageChops
 
 WHITE = (255, 255, 255)
-STRIP = 256  # rows that are converted at once
+STRIP_PIXELS = 1 << 18  # that are converted at once, but at least a row
 
 
 def is_rgb(image: Image.Image) -> bool:
@@ -20,9 +22,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if is_rgb(image):
         return image
     result = Image.new("RGB", image.size)
-    for top in range(0, image.height, STRIP):
-        result.paste(rows_to_rgb(image, top, min(top + STRIP, image.height)), (0, top))
+    for top, bottom in strips(image):
+        result.paste(rows_to_rgb(image, top, bottom), (0, top))
     return result
+
+
+def strips(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each strip of an image, and the one behind its last."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, min(top + rows, image.height)
 
 
 def rows_to_rgb(image: Image.Image, top: int, bottom: int) -> Image.Image:

@@ -18,7 +18,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
 from handler.image import cost, heic, jpeg, png, tiff
-from handler.image.colours import rows_to_rgb, to_rgb
+from handler.image.colours import is_rgb, rows_to_rgb, to_rgb
 from handler.image.kinds import Kind, recognise
 from handler.types import Size
 
@@ -189,7 +189,8 @@ def _decode(
     image.load()
     if image.mode == "P" and image.palette is None:
         raise BadRequest("an image with palette indices must have a palette, got none")
-    rows_to_rgb(image, 0, 1)  # raises now what is wrong with its colours
+    if not is_rgb(image):
+        rows_to_rgb(image, 0, 1)  # raises now what is wrong with its colours
     turn = TURNS.get(read_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
     return Photo(image, size_hw, turn, scaled.factor if scaled and reduced else 1)

@@ -67,3 +67,13 @@ def make(width, height):
     yield "AVIF", encode(rgb, "AVIF", speed=10, quality=60)
     yield "AVIF 4:4:4", encode(rgb, "AVIF", speed=10, quality=90, subsampling="4:4:4")
     yield "AVIF transparent", encode(both, "AVIF", speed=10, quality=60)
+
+
+def extremes(pixels):
+    """Yield names and images of one row, of one column, and of the widest JPEG."""
+    yield "one column", encode(Image.new("L", (1, pixels)), "PNG")
+    yield "one column of RGB", encode(Image.new("RGB", (1, pixels)), "PNG")
+    yield "one row", encode(Image.new("P", (pixels, 1)), "PNG", transparency=0)
+    yield "one row of RGBA", encode(Image.new("RGBA", (pixels, 1)), "PNG")
+    yield "widest JPEG", encode(Image.new("RGB", (65000, pixels // 65000)), "JPEG")
+    yield "widest JPEG without an end", encode(Image.new("CMYK", (65000, pixels // 65000)), "JPEG")[:-2]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from handler.image.colours import STRIP, to_rgb
+from handler.image.colours import STRIP_PIXELS, to_rgb
 from handler.image.decode import Limits, decode_image
 from handler.model.mold import resize_image
 from tests.handler.image.kinds import make
 
 LIMITS = Limits(kinds=("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"))
-WIDTH, HEIGHT = 211, 2 * STRIP + 97
+WIDTH, HEIGHT = 211, 2 * STRIP_PIXELS // 211 + 97
 IMAGES = dict(make(WIDTH, HEIGHT))
 ENDED = [name for name in IMAGES if "without an end" not in name]
 every_kind = pytest.mark.parametrize("name", ENDED)

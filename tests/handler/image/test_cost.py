@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.handler.image.kinds import make
+from tests.handler.image.kinds import extremes, make
 from tests.support import counts
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +55,7 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
     (folder / "small").write_bytes(next(make(16, 16))[1])
     paths = []
-    for name, data in make(*SIDES):
+    for name, data in (*make(*SIDES), *extremes(SIDES[0] * SIDES[1])):
         paths.append(folder / name)
         paths[-1].write_bytes(data)
     done = subprocess.run(
