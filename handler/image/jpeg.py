@@ -170,7 +170,7 @@ def coefficient_bytes(image: Any, data: bytes) -> float:
         if first >= len(image.layer):
             return 0.0
     largest = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
-    return COEFFICIENT_BYTES * sum(across * down for _, across, down, _ in image.layer) / max(1, largest)
+    return float(COEFFICIENT_BYTES * sum(across * down for _, across, down, _ in image.layer) / max(1, largest))
 
 
 def checksum(image: Image.Image) -> int:

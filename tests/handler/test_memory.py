@@ -1,12 +1,12 @@
 """Memory for decoding: how much there is, and the line of those that wait for it."""
 
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from handler import memory
 from handler.errors import Busy, TooLarge
 from handler.memory import MAX_PASSES, Memory, default_bytes, find_limit
 
@@ -218,5 +218,5 @@ def test_without_a_control_group_the_machine_is_the_limit(tmp_path, monkeypatch)
     found, source = find_limit(tmp_path)
     assert source == "the machine"
     assert found > 1 << 28
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1 << 27, 1 << 27))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 27, 1 << 27))
     assert find_limit(machine(tmp_path, "0::/\n", **{"memory.max": "max\n"})) == (1 << 27, "RLIMIT_AS")

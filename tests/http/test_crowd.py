@@ -18,7 +18,7 @@ def limited(tmp_path):
 @pytest.mark.parametrize("bodies", [crowd.sixteen, crowd.worst])
 def test_a_crowd_is_answered_within_the_limit(limited, bodies):
     bodies = bodies()
-    assert max(map(len, bodies)) < 1_000_000
+    assert max(map(len, bodies)) < 1_200_000
     assert limited.post(scenes.png()).status == 200
     found = crowd.send(limited, bodies)
     assert set(found.statuses) <= {200, 413, 503}, found
