@@ -68,6 +68,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     ] = None
     max_body_bytes: Count = 20 << 20
     max_pixels: Count = Limits().max_pixels
+    decode_memory_bytes: Annotated[
+        Count | None, Meta(description="a whole number from 1, or empty for what the memory limit allows")
+    ] = None
     image_kinds: Kinds = Limits().kinds
     image_transport: Annotated[Transport, Meta(description="one of int8, jpeg")] = "int8"
     cors_origins: Annotated[

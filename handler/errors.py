@@ -78,6 +78,14 @@ class UnsupportedMedia(ClientError):  # noqa: N818
     title = "Unsupported media type"
 
 
+class Busy(SegmentError):  # noqa: N818
+    """The service has no memory free for the image. The same request may succeed later."""
+
+    status = 503
+    title = "Service busy"
+    retry_after_s = 5
+
+
 class BackendError(SegmentError):
     """The model server failed. The same request may succeed later.
 

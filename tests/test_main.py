@@ -76,6 +76,21 @@ def test_the_limits_of_images_are_those_of_the_settings(http):
     assert "image/gif" in other.get("/openapi.json").json["paths"]["/"]["post"]["requestBody"]["content"]
 
 
+def test_the_memory_for_decoding_is_the_one_of_the_settings(http, capsys):
+    little = restarted(DECODE_MEMORY_BYTES="4000000")
+    assert "at most 4000000 bytes of memory to decode, got one of " in problem(little.post("/", data=noise()), 413)
+    busy = restarted(DECODE_MEMORY_BYTES="5000000", DEADLINE_S="0.4")
+    assert busy.post("/", data=noise()).status_code == 200
+    with sys.modules["main"].SERVICE.memory.room(time.monotonic() + 1) as reserve:
+        reserve(4_000_000)
+        answer = busy.post("/", data=noise())
+    assert "bytes of memory to decode, got 1000000 beside other images" in problem(answer, 503)
+    assert answer.headers["Retry-After"] == "5"
+    assert busy.post("/", data=noise()).status_code == 200
+    stated = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert any("decoding may take 5000000 bytes of memory in each worker, as set" in line for line in stated)
+
+
 def test_the_deadline_is_the_one_of_the_settings(http, backend):
     slow = restarted(DEADLINE_S="0.2")
 

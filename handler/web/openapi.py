@@ -23,7 +23,7 @@ REASONS = {
     415: "Not an image of a kind that the service accepts",
     500: "A defect of the service",
     502: "The model's answer does not match its contract",
-    503: "The model server cannot be reached, is busy, or does not serve the model",
+    503: "The model server cannot be reached, is busy, or does not serve the model; or memory is short",
     504: "The model did not answer within the deadline",
 }
 TIMING = {"description": "milliseconds of decode, mold, predict, unmold, encode", "schema": {"type": "string"}}

@@ -58,8 +58,15 @@ class Function:
 
     def peak_bytes(self):
         """Return the most memory that any process of the function's group had resident since it started."""
+        return max(self._peaks_bytes())
+
+    def peak_bytes_of_all(self):
+        """Return the sum of what each process of the group had resident at most; pages that they share count twice."""
+        return sum(self._peaks_bytes())
+
+    def _peaks_bytes(self):
         found = [re.search(r"VmHWM:\s+(\d+) kB", (one / "status").read_text()) for one in self._processes()]
-        return max(1024 * int(peak[1]) for peak in found)
+        return [1024 * int(peak[1]) for peak in found]
 
     def cpu_s(self):
         """Return the processor seconds that the function's processes have taken."""

@@ -533,7 +533,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The model server cannot be reached, is busy, or does not serve the model; or memory is short */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */
@@ -634,7 +634,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The model server cannot be reached, is busy, or does not serve the model; or memory is short */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */
@@ -702,7 +702,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The model server cannot be reached, is busy, or does not serve the model; or memory is short */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */
