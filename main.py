@@ -17,7 +17,8 @@ from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.web import app, routes
+from handler.web import app, routes, worker
+from handler.web.load import Load
 
 
 class Service:
@@ -69,11 +70,13 @@ malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
 SERVICE = Service(CONFIG)
 RULES = rules(CONFIG)
+LOAD = Load(CONFIG.requests_at_once, CONFIG.requests_at_once * CONFIG.max_body_bytes, CONFIG.deadline_s)
+worker.install(CONFIG.keep_alive_s, CONFIG.client_timeout_s)
 
 
 def segment(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
-    return app.handle(request, SERVICE, RULES)
+    return app.handle(request, SERVICE, RULES, LOAD)
 
 
 functions_framework.http(segment)  # called, not used as a decorator, which would strip the types

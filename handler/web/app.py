@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -16,6 +17,7 @@ from handler.pipeline import Result
 from handler.web import cors, formats, gzip
 from handler.web.auth import KEY_HEADER, check_key
 from handler.web.bodies import read_body, read_request
+from handler.web.load import Load
 from handler.web.routes import PAGES, ROOT, Rules, Service, methods
 from handler.web.schemas import HTML, JSON, MODEL_BYTES, PROBLEM, Problem
 
@@ -23,14 +25,15 @@ logger = logging.getLogger("segment.web")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Response:
+def handle(request: flask.Request, service: Service, rules: Rules, load: Load) -> flask.Response:
     """Return the response to any request. An error becomes a problem+json with the request's id."""
     started_s = time.perf_counter()
     request_id = _request_id(request)
     log_fields: dict[str, Any] = {"request_id": request_id, **trace_fields(request.headers, rules.project)}
     unexpected = None
     try:
-        response = _route(request, service, rules, log_fields)
+        with load.body() as keep:
+            response = _route(request, service, rules, load, keep, log_fields)
     except SegmentError as error:
         response = _problem_response(error, request_id)
         log_fields["detail"] = error.detail
@@ -56,10 +59,17 @@ def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Resp
     return response
 
 
-def _route(request: flask.Request, service: Service, rules: Rules, log_fields: dict[str, Any]) -> flask.Response:
+def _route(
+    request: flask.Request,
+    service: Service,
+    rules: Rules,
+    load: Load,
+    keep: Callable[[int], None],
+    log_fields: dict[str, Any],
+) -> flask.Response:
     """Return the response to a request, and add to ``log_fields``. Raises SegmentError if it is not valid."""
     log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
-    body = read_body(request, rules.max_body_bytes)
+    body = read_body(request, rules.max_body_bytes, keep)
     log_fields["bytes_up"] = len(body)
     offered = methods(request.path)
     if request.method == "OPTIONS":
@@ -74,8 +84,9 @@ def _route(request: flask.Request, service: Service, rules: Rules, log_fields: d
     if request.method == "POST":
         data, options = read_request(request, body)
         answer_format = formats.find(options.format)
-        result = service.segment(data, options, answer_format.encoder(options.mask))
-        return _answer_response(result, options, answer_format, service.model, log_fields)
+        with load.turn():
+            result = service.segment(data, options, answer_format.encoder(options.mask))
+            return _answer_response(result, options, answer_format, service.model, log_fields)
     if page is None:
         raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
     if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
