@@ -4,7 +4,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -32,8 +31,7 @@ def handle(request: flask.Request, service: Service, rules: Rules, load: Load) -
     log_fields: dict[str, Any] = {"request_id": request_id, **trace_fields(request.headers, rules.project)}
     unexpected = None
     try:
-        with load.body() as keep:
-            response = _route(request, service, rules, load, keep, log_fields)
+        response = _route(request, service, rules, load, log_fields)
     except SegmentError as error:
         response = _problem_response(error, request_id)
         log_fields["detail"] = error.detail
@@ -60,42 +58,40 @@ def handle(request: flask.Request, service: Service, rules: Rules, load: Load) -
 
 
 def _route(
-    request: flask.Request,
-    service: Service,
-    rules: Rules,
-    load: Load,
-    keep: Callable[[int], None],
-    log_fields: dict[str, Any],
+    request: flask.Request, service: Service, rules: Rules, load: Load, log_fields: dict[str, Any]
 ) -> flask.Response:
     """Return the response to a request, and add to ``log_fields``. Raises SegmentError if it is not valid."""
-    log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
-    body = read_body(request, rules.max_body_bytes, keep)
-    log_fields["bytes_up"] = len(body)
-    offered = methods(request.path)
-    if request.method == "OPTIONS":
-        response = flask.Response(status=204, headers={"Allow": offered})
-        del response.headers["Content-Type"]
+    with load.body() as keep:
+        log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
+        body = read_body(request, rules.max_body_bytes, keep)
+        log_fields["bytes_up"] = len(body)
+        offered = methods(request.path)
+        if request.method == "OPTIONS":
+            response = flask.Response(status=204, headers={"Allow": offered})
+            del response.headers["Content-Type"]
+            return response
+        if request.method not in offered.split(", ") and request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"the method must be one of {offered}, got {quoted(request.method)}", offered)
+        page = PAGES.get(request.path)
+        if request.method == "POST" or (page is not None and page.locked):
+            check_key(request, rules.api_keys)
+        if request.method == "POST":
+            data, options = read_request(request, body)
+            answer_format = formats.find(options.format)
+            with load.turn():
+                result = service.segment(data, options, answer_format.encoder(options.mask))
+                return _answer_response(result, options, answer_format, service.model, log_fields)
+        if page is None:
+            raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
+        if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
+            return _html_response()
+        content = page.read(service, rules, request.args)
+        response = flask.Response(
+            content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON
+        )
+        if page is PAGES[ROOT]:
+            response.vary.add("Accept")
         return response
-    if request.method not in offered.split(", ") and request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed(f"the method must be one of {offered}, got {quoted(request.method)}", offered)
-    page = PAGES.get(request.path)
-    if request.method == "POST" or (page is not None and page.locked):
-        check_key(request, rules.api_keys)
-    if request.method == "POST":
-        data, options = read_request(request, body)
-        answer_format = formats.find(options.format)
-        with load.turn():
-            result = service.segment(data, options, answer_format.encoder(options.mask))
-            return _answer_response(result, options, answer_format, service.model, log_fields)
-    if page is None:
-        raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
-    if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
-        return _html_response()
-    content = page.read(service, rules, request.args)
-    response = flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
-    if page is PAGES[ROOT]:
-        response.vary.add("Accept")
-    return response
 
 
 def _html_response() -> flask.Response:

@@ -11,7 +11,8 @@ from handler.errors import Busy
 class Load:
     """The requests of one process. Thread-safe; may be forked before its first request.
 
-    ``requests``: images worked on at once. ``body_bytes``: of all bodies in memory. ``wait_s``: longest wait for either.
+    ``requests``: images worked on at once. ``body_bytes``: of all bodies in memory. ``wait_s``: most time to wait for
+    either.
     """
 
     def __init__(self, requests: int, body_bytes: int, wait_s: float) -> None:

@@ -1,7 +1,7 @@
-"""gunicorn's worker: how long a client may take, and what holds a thread.
+"""gunicorn's worker: it bounds the time that a client takes, and keeps a thread for probes.
 
-*Strategy*. A thread costs little while it waits, so each connection with a request has one. How many requests are worked
-on at once is up to :mod:`handler.web.load`. So neither slow clients nor a slow model keep a probe from its answer.
+*Strategy*. A thread that waits costs little, so each connection with a request has one, slow clients included. How many
+images are worked on at once is up to :mod:`handler.web.load`. So neither slow clients nor a slow model stop /health.
 """
 
 import logging
@@ -23,12 +23,13 @@ from gunicorn.workers import gthread
 from handler.errors import RequestTimeout
 from handler.web.schemas import PROBLEM, Problem
 
+MAX_THREADS = 256  # of a worker; containers limit them, too
 DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: a close drops what is not sent, which the kernel would keep
 R = TypeVar("R")
 logger = logging.getLogger("segment.web")
 
 
-class TooSlow(NoMoreData, TimeoutError):
+class TooSlow(NoMoreData, TimeoutError):  # noqa: N818 - it says what the client is
     """The client took too long. To gunicorn it is a client that has gone, which leaves no traceback in the log."""
 
     def __str__(self) -> str:
@@ -88,13 +89,13 @@ class ClientSocket(socket.socket):
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """A threaded worker with a thread for each connection that has a request. See *Strategy*."""
+    """A threaded worker with a thread for each connection that has a request."""
 
     client_timeout_s: ClassVar[float] = 60.0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return a pool that starts threads as they are needed."""
-        return ThreadPoolExecutor(self.worker_connections)
+        return ThreadPoolExecutor(max(MAX_THREADS, self.cfg.threads))
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections, or not. A worker that ends takes those that are there, and refuses others at once."""

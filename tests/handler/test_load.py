@@ -42,9 +42,8 @@ def test_turns_come_in_the_order_of_asking_and_never_more_at_once_than_allowed()
 
 def test_a_turn_that_does_not_come_is_refused_and_costs_no_place():
     load = Load(1, 1, SHORT_S)
-    with load.turn(), pytest.raises(Busy, match="within 0.05 s, got too many") as refused:
-        with load.turn():
-            raise AssertionError("there is no second place")
+    with load.turn(), pytest.raises(Busy, match=r"within 0.05 s, got too many") as refused, load.turn():
+        raise AssertionError("there is no second place")
     assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
     with load.turn():
         pass
