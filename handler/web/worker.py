@@ -5,6 +5,7 @@ images are worked on at once is up to :mod:`handler.web.load`. So neither slow c
 """
 
 import logging
+import resource
 import socket
 import struct
 import time
@@ -23,6 +24,7 @@ from gunicorn.workers import gthread
 from handler.errors import RequestTimeout
 from handler.web.schemas import PROBLEM, Problem
 
+MAX_CONNECTIONS = 1000  # of a worker
 MAX_THREADS = 256  # of a worker; containers limit them, too
 DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: a close drops what is not sent, which the kernel would keep
 R = TypeVar("R")
@@ -129,11 +131,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
         return goes_on
 
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """Wait for the next request of a connection that goes on."""
+        """Wait for the next request of a connection that goes on, in the thread that accepts connections."""
         if conn.sock.fileno() < 0:
             self.nr_conns -= 1
-        else:
-            super().finish_request(conn, fs)
+            return
+        super().finish_request(conn, fs)
+        if not conn.initialized:  # it has sent nothing yet
+            conn.timeout = time.monotonic() + self.client_timeout_s
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer one request. The result says whether the connection goes on."""
@@ -170,3 +174,6 @@ def install(keep_alive_s: int, client_timeout_s: float) -> None:
     Worker.client_timeout_s = client_timeout_s
     gunicorn.config.WorkerClass.default = Worker
     gunicorn.config.Keepalive.default = keep_alive_s
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY:  # a worker ends if a connection finds no file
+        gunicorn.config.WorkerConnections.default = min(MAX_CONNECTIONS, files // 2)
