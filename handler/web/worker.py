@@ -24,6 +24,7 @@ from gunicorn.workers import gthread
 from handler.errors import RequestTimeout
 from handler.web.schemas import PROBLEM, Problem
 
+LAST_S = 0.1  # others may come as fast as they are accepted
 MAX_CONNECTIONS = 1000  # of a worker
 MAX_THREADS = 256  # of a worker; containers limit them, too
 DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: a close drops what is not sent, which the kernel would keep
@@ -31,7 +32,7 @@ R = TypeVar("R")
 logger = logging.getLogger("segment.web")
 
 
-class TooSlow(NoMoreData, TimeoutError):  # noqa: N818 - it says what the client is
+class TooSlow(NoMoreData, TimeoutError):  # type: ignore[misc] # noqa: N818 - it says what the client is
     """The client took too long. To gunicorn it is a client that has gone, which leaves no traceback in the log."""
 
     def __str__(self) -> str:
@@ -94,6 +95,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
     """A threaded worker with a thread for each connection that has a request."""
 
     client_timeout_s: ClassVar[float] = 60.0
+    sockets: list[Any]  # the listeners
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return a pool that starts threads as they are needed."""
@@ -106,8 +108,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
             return
         listeners, self.sockets = self.sockets, []
         for listener in listeners:
-            before = -1
-            while before < self.nr_conns:
+            before, end_s = -1, time.monotonic() + LAST_S
+            while before < self.nr_conns and time.monotonic() < end_s:
                 before = self.nr_conns
                 self.accept(listener)
             listener.close()
