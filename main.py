@@ -19,7 +19,8 @@ from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.web import app, routes
+from handler.web import app, routes, worker
+from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
 logger = logging.getLogger("segment.main")
@@ -99,11 +100,13 @@ malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
 SERVICE = Service(CONFIG, decode_memory_bytes(CONFIG))
 RULES = rules(CONFIG)
+LOAD = Load(CONFIG.requests_at_once, CONFIG.requests_at_once * CONFIG.max_body_bytes, CONFIG.deadline_s)
+worker.install(CONFIG.keep_alive_s, CONFIG.client_timeout_s)
 
 
 def segment(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
-    return app.handle(request, SERVICE, RULES)
+    return app.handle(request, SERVICE, RULES, LOAD)
 
 
 functions_framework.http(segment)  # called, not used as a decorator, which would strip the types
