@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import functions_framework
@@ -100,6 +101,17 @@ def test_the_deadline_is_the_one_of_the_settings(http, backend):
 
     backend.see = see
     assert "within the deadline" in problem(slow.post("/", data=noise()), 504)
+
+
+def test_a_request_that_waits_too_long_for_its_turn_is_a_503(http, backend):
+    application = restarted(THREADS="1", DEADLINE_S="0.4").application
+    backend.takes_s = 1.0
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: application.test_client().post("/", data=noise()), range(4)))
+    assert {answer.status_code for answer in answers} == {503, 504}
+    (detail, *_) = [problem(answer, 503) for answer in answers if answer.status_code == 503]
+    assert detail == "the function must come to a request within 0.4 s, got too many of them"
+    assert all(answer.headers["Retry-After"] == "5" for answer in answers if answer.status_code == 503)
 
 
 def test_any_origin_may_read_where_all_are_allowed(http):

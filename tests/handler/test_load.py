@@ -19,25 +19,35 @@ def waiting(load, count):
         time.sleep(0.001)
 
 
-def test_turns_come_in_the_order_of_asking_and_never_more_at_once_than_allowed():
-    load, order, open_door = Load(2, 1, WAIT_S), [], threading.Event()
-    inside, most = [], []
+def test_turns_come_in_the_order_of_asking():
+    load, order = Load(1, 1, WAIT_S), []
+
+    def work(number):
+        with load.turn():
+            order.append(number)
+
+    with ThreadPoolExecutor(10) as pool:
+        with load.turn():
+            for number in range(10):
+                pool.submit(work, number)
+                waiting(load, number + 1)
+        pool.shutdown()
+    assert order == list(range(10))
+
+
+def test_no_more_work_at_once_than_there_are_places():
+    load, inside, most = Load(3, 1, WAIT_S), [], []
 
     def work(number):
         with load.turn():
             inside.append(number)
             most.append(len(inside))
-            open_door.wait()
-            order.append(number)
+            time.sleep(0.001)
             inside.remove(number)
 
-    with ThreadPoolExecutor(10) as pool:
-        for number in range(10):
-            pool.submit(work, number)
-            waiting(load, number - 1)
-        open_door.set()
-    assert max(most) == 2
-    assert all(abs(place - number) <= 1 for place, number in enumerate(order))
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(60)))
+    assert (max(most), len(most)) == (3, 60)
 
 
 def test_a_turn_that_does_not_come_is_refused_and_costs_no_place():
