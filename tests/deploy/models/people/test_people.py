@@ -117,11 +117,16 @@ def left_edge(mask):
     return np.flatnonzero(mask.any(0))[0]
 
 
+def small(side_px):
+    """Return the astronaut, side_px wide and high, in a grey image of 1024 x 1024."""
+    image = np.full((1024, 1024, 3), 128, np.uint8)
+    image[300 : 300 + side_px, 400 : 400 + side_px] = np.asarray(Image.fromarray(ASTRONAUT).resize((side_px, side_px)))
+    return image
+
+
 @pytest.mark.parametrize("quarters", range(4))
 def test_she_is_found_in_a_corner_however_she_is_turned(model, quarters):
-    image = np.full((1024, 1024, 3), 128, np.uint8)
-    image[300:684, 400:784] = np.asarray(Image.fromarray(ASTRONAUT).resize((384, 384)))
-    for turned in (np.rot90(ASTRONAUT, quarters), np.rot90(image, quarters)):
+    for turned in (np.rot90(ASTRONAUT, quarters), np.rot90(small(384), quarters)):
         scores, _, _ = people(model, turned)
         assert len(scores) == 1
         assert scores[0] > 0.9
@@ -132,6 +137,12 @@ def test_in_a_photograph_without_people_nothing_is_found(model, name):
     image = getattr(data, name)()
     scores, boxes, masks = people(model, image if image.ndim == 3 else np.repeat(image[..., None], 3, 2))
     assert (len(scores), boxes.shape, masks.shape[0]) == (0, (0, 4), 0)
+
+
+def test_what_the_model_card_says_that_it_misses(model):
+    profile = np.repeat(data.camera()[..., None], 3, 2)
+    for image in (small(256), profile, np.tile(ASTRONAUT, (2, 4, 1))):
+        assert len(people(model, image)[0]) == 0
 
 
 @pytest.mark.parametrize("image", [ASTRONAUT, PAIR, ASTRONAUT[:, :, ::-1], ASTRONAUT[:400, 50:]], ids=range(4))
