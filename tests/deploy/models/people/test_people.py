@@ -99,7 +99,7 @@ def test_the_astronaut_has_the_interpreters_mask(files, model):
     own = map_coordinates(expit(logits), place, order=1) > 0.5
 
     (score,), (box,), (mask,) = people(model, ASTRONAUT)
-    assert score == pytest.approx(expected["Identity_1"][0, 0], abs=1e-4)
+    assert score == pytest.approx(expected["Identity_1"][0, 0], abs=1e-3)
     assert score > 0.98
     assert iou(painted(mask, box, ASTRONAUT), own) > 0.98
 
