@@ -23,11 +23,11 @@ def base_path(build: Path, kind: str, model: Model = SHAPES) -> Path:
 
 def ensure(build: Path, logs: Path, kinds: Sequence[str], model: Model = SHAPES) -> None:
     """Export those ``kinds`` that are missing or out of date, and print so. Raises RunError."""
-    model.prepare()
     models = build / "models"
     models.mkdir(parents=True, exist_ok=True)
     with (models / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file closes: a second command waits and finds the exports
+        model.prepare()
         fingerprint = _fingerprint(model)
         stale = [kind for kind in kinds if not _is_current(base_path(build, kind, model), fingerprint)]
         if stale:

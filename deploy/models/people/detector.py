@@ -16,7 +16,7 @@ from handler.types import Array
 SIDE_PX = 224
 STRIDES = (8, 16, 32, 32, 32)  # of five layers, each with two anchors in a cell: 2254
 ANCHORS_A_CELL = 2
-MIN_SCORE = 0.5
+MIN_SCORE = 0.5  # the default of MediaPipe's tasks
 MAX_OVERLAP = 0.3
 MAX_PEOPLE = 16
 SCORE_LIMIT = 100.0  # of a logit

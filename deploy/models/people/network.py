@@ -5,7 +5,7 @@ the probability that a person is in it, which is the score. The box that is retu
 mask is the square's, turned back.
 
 Source: MediaPipe, modules/pose_landmark/pose_landmark_by_roi_cpu.pbtxt and
-tensors_to_poses_landmarks_and_segmentation.pbtxt.
+tensors_to_pose_landmarks_and_segmentation.pbtxt.
 """
 
 import tensorflow as tf
