@@ -19,8 +19,8 @@ CALM_S = 2.0  # of ordinary answers between two faults
 UP_S = 8.0  # of a replica between two ends: the function finds it again within four seconds on an idle machine
 LOAD_S = 60.0  # a version takes at most, on a machine that others use
 BUSY_CLIENTS, BUSY_FLAG = 16, "--grpc_max_threads=8"
-SLOW_CLIENTS = 8
-BOMBS_AT_ONCE = 16
+SLOW_CLIENTS = 16
+BOMBS_AT_ONCE, BOMBS_BYTES, BOMBS_PEAK_BYTES = 16, 500_000_000, 1 << 30  # memory for decoding, and of a process
 SOAK_CLIENTS, SOAK_WARM_S, SOAK_GROWTH = 4, 60.0, 1.05
 
 
@@ -154,7 +154,7 @@ def memory_bombs(stage, row):
     addresses, bodies = [address(one) for one in stage.pair()], bombs.bombs()
     with stage.function(row, addresses) as function:
         photos = Photos(bodies, {"int8": alone(function, bodies)}, {1: ("int8",)})
-    with stage.asked(row, addresses, photos, BOMBS_AT_ONCE):
+    with stage.asked(row, addresses, photos, BOMBS_AT_ONCE, DECODE_MEMORY_BYTES=str(BOMBS_BYTES)):
         for _ in row.rounds():
             time.sleep(CALM_S)
 
@@ -198,7 +198,9 @@ SCENARIOS = (
     Scenario("lying", lying, EITHER, "502 while it lies, 200 else"),
     Scenario("slow clients", slow_clients, right="200; the slow ones 200 or 408"),
     Scenario("vanishing clients", vanishing_clients, right="200 to those that stay"),
-    Scenario("memory bombs", memory_bombs, BOUNDED, "200, 413 or 503", deadline_s=60, late=True),
+    Scenario(
+        "memory bombs", memory_bombs, BOUNDED, "200, 413 or 503", deadline_s=60, late=True, peak_bytes=BOMBS_PEAK_BYTES
+    ),
     Scenario("busy server", busy_server),
     Scenario("soak", soak, right="200; memory within 5 % after the first minute", share=4.0),
 )
