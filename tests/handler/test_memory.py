@@ -9,19 +9,7 @@ import pytest
 
 from handler.errors import Busy, TooLarge
 from handler.memory import MAX_PASSES, Memory, default_bytes, find_limit
-
-FAR_S = 60.0
-
-
-def soon_s(seconds=FAR_S):
-    return time.monotonic() + seconds
-
-
-def wait_for(condition):
-    end_s = soon_s()
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.001)
+from tests.support.waiting import FAR_S, soon_s, wait_for
 
 
 class Line:
