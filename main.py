@@ -84,7 +84,9 @@ def decode_memory_bytes(config: Config) -> int:
     """Return the memory that decoding may take, as set, or else from the limit of the process; the log states it."""
     limit_bytes, source = memory.find_limit()
     set_bytes = config.decode_memory_bytes
-    found_bytes = set_bytes or memory.default_bytes(limit_bytes, os.environ)
+    found_bytes = set_bytes or memory.default_bytes(
+        limit_bytes, int(os.environ.get("WORKERS") or 1), config.requests_at_once
+    )
     logger.info(
         "decoding may take %d bytes of memory in each worker, %s; the limit is %d, of %s",
         found_bytes,

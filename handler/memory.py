@@ -9,7 +9,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -102,15 +102,13 @@ class Memory:
         return self._line[: self._line.index(mine)]
 
 
-def default_bytes(limit_bytes: int, environ: Mapping[str, str]) -> int:
+def default_bytes(limit_bytes: int, workers: int, requests: int) -> int:
     """Return what decoding may take in one worker: its share of the limit, less what the worker and its requests need.
 
-    ``environ``: has WORKERS and THREADS of functions-framework, with its defaults.
+    ``requests``: those that a worker works on at once.
     """
-    workers = int(environ.get("WORKERS") or 1)
-    threads = int(environ.get("THREADS") or 4 * (os.cpu_count() or 1))
     share = limit_bytes // max(1, workers)
-    return max(int(LEAST_SHARE * share), share - PROCESS_BYTES - threads * REQUEST_BYTES)
+    return max(int(LEAST_SHARE * share), share - PROCESS_BYTES - requests * REQUEST_BYTES)
 
 
 def find_limit(root: Path = Path("/")) -> tuple[int, str]:

@@ -160,10 +160,9 @@ def test_an_error_gives_everything_back():
 
 
 def test_the_default_is_a_workers_share_less_what_it_needs():
-    assert default_bytes(10**9, {"WORKERS": "1", "THREADS": "16"}) == 10**9 - 100_000_000 - 16 * 8_000_000
-    assert default_bytes(10**9, {"WORKERS": "2", "THREADS": "16"}) == 5 * 10**8 - 100_000_000 - 16 * 8_000_000
-    assert default_bytes(10**8, {"WORKERS": "1", "THREADS": "16"}) == 10**8 // 4
-    assert 0 < default_bytes(10**9, {}) < 10**9
+    assert default_bytes(10**9, 1, 16) == 10**9 - 100_000_000 - 16 * 8_000_000
+    assert default_bytes(10**9, 2, 16) == 5 * 10**8 - 100_000_000 - 16 * 8_000_000
+    assert default_bytes(10**8, 1, 16) == 10**8 // 4
 
 
 def machine(root, groups, **limits):

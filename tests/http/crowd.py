@@ -68,7 +68,7 @@ def worst():
 @contextmanager
 def limited(folder, tree=ROOT):
     """Yield the function with the budget that it would have in a container of LIMIT_BYTES."""
-    budget = str(default_bytes(LIMIT_BYTES, THREADS))
+    budget = str(default_bytes(LIMIT_BYTES, int(THREADS["WORKERS"]), int(THREADS["THREADS"])))
     with running(folder, cwd=tree, DECODE_MEMORY_BYTES=budget, **THREADS) as function:
         function.answer_s = ANSWER_S
         yield function
