@@ -171,7 +171,7 @@ def test_files(visit, shapes):
     picture = np.asarray(Image.open(io.BytesIO(saved(one, "picture"))).convert("RGB")).astype(int)
     photo = np.asarray(Image.open(io.BytesIO(COINS)).convert("RGB")).astype(int)
     assert picture.shape == photo.shape == (303, 384, 3)
-    changed = (abs(picture - photo).max(axis=2) > 40)[labels > 0].mean()
+    changed = (abs(picture - photo).max(axis=2) > 25)[labels > 0].mean()
     assert changed > 0.5
     svg = saved(one, "svg").decode()
     assert svg.count("<path") == 24
@@ -398,7 +398,7 @@ def test_twelve_megapixels_with_a_hundred_objects(visit, scripted):
         slide(one, "mask", value)
         one.page.wait_for_timeout(200)
     answered, begun = one.page.evaluate("[performance.getEntriesByName('answered')[0].startTime, begun]")
-    tasks = [took for start, took in one.page.evaluate("slow") if start > answered]
+    tasks = [(start - answered, took) for start, took in one.page.evaluate("slow") if start > answered]
     sent = scripted.log_lines()[-1]["bytes_up"]
     measured = {
         "answered_ms": answered - begun,
@@ -410,4 +410,4 @@ def test_twelve_megapixels_with_a_hundred_objects(visit, scripted):
     assert sent < len(photo.getvalue()) / 5
     box = json.loads(saved(one, "coco"))[0]["bbox"]
     assert np.abs(np.array(box) - np.array([6, 6, 40, 30]) * 4000 / 512).max() <= 9
-    assert max(tasks, default=0) <= LONGEST_TASK_MS
+    assert max((took for _, took in tasks), default=0) <= LONGEST_TASK_MS
