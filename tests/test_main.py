@@ -181,7 +181,7 @@ def test_tensorflow_stays_out_of_the_whole_request():
 
 
 def test_that_check_can_fail():
-    done = run(ANSWER.format(extra="import tensorflow"))
+    done = run(ANSWER.format(extra="sys.modules['tensorflow'] = sys"))
     assert done.returncode == 1
     assert "AssertionError: loaded" in done.stderr
 

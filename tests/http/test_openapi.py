@@ -14,7 +14,7 @@ from tests.http.service import KEYS
 from tests.support import counts
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = {"gunicorn": counts.pick(30, 2200), "flask": 100}
+EXAMPLES = {"gunicorn": counts.pick(20, 2200), "flask": 100}
 
 
 def schemathesis(function, folder, count, *flags):

@@ -26,7 +26,7 @@ from handler.model import mold, quantize
 from handler.model.contract import JpegInput, ModelContract
 from tests.support import counts
 
-SCENES = counts.pick(12, 40)
+SCENES = counts.pick(8, 40)
 ROOT = Path(__file__).parents[3]
 
 
