@@ -6,17 +6,17 @@ RUN = .venv/bin/python -m
 PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
 CACHES = .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis
 
-.PHONY: help demo serve test test-all test-campaigns test-contract check bench bundle capacity load train evaluate fidelity lock setup clean
+.PHONY: help demo serve test test-all test-campaigns test-contract check bench faults bundle capacity load train evaluate fidelity lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; make test|test-campaigns|bench|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
+	@echo "Options: make demo IMAGE=photo.jpg; make serve PORT=9000 GRPC_PORT=9500; both MODEL=people; make test|test-campaigns|bench|faults|train|evaluate|fidelity ARGS='...'; PYTHON=python3.12"
 
 demo: setup ## find the coins in a photograph: export, serve, ask, draw; results in build/demo
-	@$(RUN) deploy.local.demo $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
+	@$(RUN) deploy.local.demo $(if $(MODEL),--model="$$MODEL") $(if $(PORT),--port=$(PORT)) $(if $(IMAGE),--image="$$IMAGE")
 
 serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) running until Ctrl-C
-	@$(RUN) deploy.local.serve $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
+	@$(RUN) deploy.local.serve $(if $(MODEL),--model="$$MODEL") $(if $(PORT),--port=$(PORT)) $(if $(GRPC_PORT),--grpc-port=$(GRPC_PORT))
 
 test: setup ## run the daily tests, the cheapest first
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
@@ -40,6 +40,9 @@ check: setup ## lint, formatting, types, directions of imports, spelling
 
 bench: setup ## measure the function against the least it could take, and against other ways, in one run; build/bench.json
 	@$(RUN) tests.bench $(ARGS)
+
+faults: setup ## break model servers and clients for half an hour, check every answer; build/faults.md, .json; SOAK=60m
+	@SOAK="$(SOAK)" $(RUN) tests.faults $(ARGS)
 
 bundle: setup ## write the function's source for a cloud, without TensorFlow, to build/function
 	@$(RUN) deploy.bundle $(ARGS)

@@ -3,12 +3,14 @@
 TensorFlow Serving runs the model. Only this file joins the web, the gRPC client and the settings.
 """
 
+import logging
 import os
+import time
 
 import flask
 import functions_framework
 
-from handler import log, malloc, pipeline
+from handler import log, malloc, memory, pipeline
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient
 from handler.backend.wire import ModelSpec
@@ -17,16 +19,22 @@ from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.web import app, routes
+from handler.web import app, routes, worker
+from handler.web.load import Load
+
+WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
+logger = logging.getLogger("segment.main")
 
 
 class Service:
     """Runs the pipeline with the settings and the model client; connects on first use."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, memory_bytes: int) -> None:
         self.model = config.model_name
         self.transport = config.image_transport
         self.limits = Limits(config.max_pixels, config.image_kinds)
+        self.memory = memory.Memory(memory_bytes)
+        self.wait_s = WAIT_SHARE * config.deadline_s
         channel = Channel(
             config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
         )
@@ -35,9 +43,17 @@ class Service:
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
         """Return the instances in an encoded image, each mask as ``encode`` returns it."""
+        room_end_s = time.monotonic() + self.wait_s
         return self.client.run(
             lambda contract, predict: pipeline.segment(
-                data, options, contract, predict, self.limits, encode=encode, transport=self.transport
+                data,
+                options,
+                contract,
+                predict,
+                self.limits,
+                encode=encode,
+                transport=self.transport,
+                room=self.memory.room(room_end_s),
             )
         )
 
@@ -64,16 +80,35 @@ def rules(config: Config) -> routes.Rules:
     )
 
 
+def decode_memory_bytes(config: Config) -> int:
+    """Return the memory that decoding may take, as set, or else from the limit of the process; the log states it."""
+    limit_bytes, source = memory.find_limit()
+    set_bytes = config.decode_memory_bytes
+    found_bytes = set_bytes or memory.default_bytes(
+        limit_bytes, int(os.environ.get("WORKERS") or 1), config.requests_at_once
+    )
+    logger.info(
+        "decoding may take %d bytes of memory in each worker, %s; the limit is %d, of %s",
+        found_bytes,
+        "as set" if set_bytes else "by default",
+        limit_bytes,
+        source,
+    )
+    return found_bytes
+
+
 log.configure()
 malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
-SERVICE = Service(CONFIG)
+SERVICE = Service(CONFIG, decode_memory_bytes(CONFIG))
 RULES = rules(CONFIG)
+LOAD = Load(CONFIG.requests_at_once, CONFIG.requests_at_once * CONFIG.max_body_bytes, CONFIG.deadline_s)
+worker.install(CONFIG.keep_alive_s, CONFIG.client_timeout_s)
 
 
 def segment(request: flask.Request) -> flask.Response:
     """Answer one HTTP request."""
-    return app.handle(request, SERVICE, RULES)
+    return app.handle(request, SERVICE, RULES, LOAD)
 
 
 functions_framework.http(segment)  # called, not used as a decorator, which would strip the types

@@ -1,6 +1,7 @@
 """The settings: one field per environment variable, read once at the start."""
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -66,8 +67,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     model_concurrency: Annotated[
         Annotated[int, Meta(ge=0)] | None, Meta(description="a whole number from 0, or empty for no limit")
     ] = None
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="a whole number from 1, or empty for four a core")
+    ] = None
+    client_timeout_s: Annotated[float, Meta(gt=0, le=3600, description="a number above 0, 3600 at most")] = 60.0
+    keep_alive_s: Annotated[int, Meta(ge=0, le=3600, description="a whole number, 0 to 3600")] = 620
     max_body_bytes: Count = 20 << 20
     max_pixels: Count = Limits().max_pixels
+    decode_memory_bytes: Annotated[
+        Count | None, Meta(description="a whole number from 1, or empty for what the memory limit allows")
+    ] = None
     image_kinds: Kinds = Limits().kinds
     image_transport: Annotated[Transport, Meta(description="one of int8, jpeg")] = "int8"
     cors_origins: Annotated[
@@ -141,6 +150,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def origins(self) -> tuple[str, ...]:
         """The CORS origins as browsers send them."""
         return tuple(map(_normalise_origin, self.cors_origins))
+
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests a worker answers at once: as functions-framework reads it."""
+        return self.threads or 4 * (os.cpu_count() or 1)
 
     @property
     def shows_page(self) -> bool:

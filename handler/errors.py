@@ -64,6 +64,13 @@ class MethodNotAllowed(ClientError):  # noqa: N818
         self.allowed = allowed
 
 
+class RequestTimeout(ClientError):  # noqa: N818
+    """The client took too long to send the request."""
+
+    status = 408
+    title = "Request timeout"
+
+
 class TooLarge(ClientError):  # noqa: N818
     """The request has more bytes, pixels or parts than the service accepts."""
 
@@ -76,6 +83,14 @@ class UnsupportedMedia(ClientError):  # noqa: N818
 
     status = 415
     title = "Unsupported media type"
+
+
+class Busy(SegmentError):  # noqa: N818
+    """The process has too much to do, or no memory free for the image. The same request may succeed later."""
+
+    status = 503
+    title = "Service busy"
+    retry_after_s = 5
 
 
 class BackendError(SegmentError):

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from handler.errors import RequestRefused
 from handler.image import undecoded
-from handler.image.decode import Limits, Photo, decode_image
+from handler.image.decode import Limits, decode_image
 from handler.image.undecoded import Unfit
 from handler.masks.encodings import Encoder, Masks, encode_rle, unmold_masks
+from handler.memory import Reserve
 from handler.model import mold, quantize
 from handler.model.contract import JpegInput, ModelContract
 from handler.model.detections import Detections, class_ids, gather_masks, place_in_image, select
@@ -33,6 +34,7 @@ class Way:
 
 
 SETTING = Way("int8", "the setting IMAGE_TRANSPORT")
+UNLIMITED: AbstractContextManager[Reserve] = nullcontext(lambda _: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +91,18 @@ def segment(
     *,
     encode: Encoder = encode_rle,
     transport: Transport = "int8",
+    room: AbstractContextManager[Reserve] = UNLIMITED,
 ) -> Result:
     """Return the instances that the model finds in the encoded image ``data``, masks encoded by ``encode``.
 
-    With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it.
+    With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it. ``room``: reserves
+    the memory of the photo, entered until its pixels are in the model's frame.
     Raises BadRequest if a class is unknown or the image is broken, UnsupportedMedia or TooLarge if the image is not
-    accepted, ContractViolation if the model's answer breaks the contract, and whatever ``predict`` raises.
+    accepted, ContractViolation if the model's answer breaks the contract, and whatever ``room`` and ``predict`` raise.
     """
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
-    prediction, frame, way = _ask(data, contract, predict, limits, transport, clock)
+    prediction, frame, way = _ask(data, contract, predict, limits, transport, room, clock)
     with clock.stage("unmold"):
         found = select(prediction.outputs[contract.detections.name][0], options, wanted)
         found, boxes, clipped = place_in_image(found, frame, options, contract)
@@ -120,7 +124,13 @@ def segment(
 
 
 def _ask(  # noqa: PLR0917 - what segment is given
-    data: bytes, contract: ModelContract, predict: Predict, limits: Limits, transport: Transport, clock: Clock
+    data: bytes,
+    contract: ModelContract,
+    predict: Predict,
+    limits: Limits,
+    transport: Transport,
+    room: AbstractContextManager[Reserve],
+    clock: Clock,
 ) -> tuple[Prediction, mold.Frame, Way]:
     """Return the model's prediction, the Frame of the photo, and the way that the image went."""
     way = SETTING
@@ -134,10 +144,16 @@ def _ask(  # noqa: PLR0917 - what segment is given
             way = Way("int8", str(error))
         except RequestRefused:  # a JPEG that cannot be decoded, or a replica of another version: int8 tells them apart
             way = Way("int8", "the model refused the JPEG")
-    with clock.stage("decode"):
-        photo = decode_image(data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw)
+    with room as reserve:
+        with clock.stage("decode"):
+            photo = decode_image(
+                data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw, reserve
+            )
+        with clock.stage("mold"):
+            molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
+        del photo
     with clock.stage("mold"):
-        tensors, frame = encode_inputs(photo, contract)
+        tensors = encode_inputs(molded, frame, contract)
     with clock.stage("predict"):
         return predict(tensors), frame, way
 
@@ -157,9 +173,8 @@ def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tu
     return {contract.jpeg.image: photo.data, contract.jpeg.orientation: orientation}, frame
 
 
-def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Array], mold.Frame]:
-    """Return the model's input tensors by name, each with a batch of one, and the Frame of the photo."""
-    molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
+def encode_inputs(molded: Array, frame: mold.Frame, contract: ModelContract) -> dict[str, Array]:
+    """Return the model's input tensors by name, each with a batch of one, from RGB uint8 [h, w, 3]."""
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
     if isinstance(contract.image.size_name, str):
         inputs[contract.image.size_name] = np.array([molded.shape[:2]], np.int32)
@@ -167,7 +182,7 @@ def encode_inputs(photo: Photo, contract: ModelContract) -> tuple[dict[str, Arra
         inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)
     if contract.anchors is not None:
         inputs[contract.anchors.name] = mold.anchors(frame.frame_hw, contract.anchors)
-    return inputs, frame
+    return inputs
 
 
 def build_instances(

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 COSTS = (  # the longest prefix counts
     # this process alone, without TensorFlow
     *("tests/test_readme.py", "tests/handler/", "tests/deploy/test_capacity.py", "tests/deploy/kubernetes/"),
-    *("tests/deploy/container/", "tests/bench/", "tests/load/", "tests/http/test_generators.py"),
+    *("tests/deploy/container/", "tests/bench/", "tests/load/", "tests/faults/", "tests/http/test_generators.py"),
     # one function for all tests
     *("tests/http/", "tests/http/test_openapi.py", "tests/http/test_call_it_from.py", "tests/http/test_hostile.py"),
     # a few processes each

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import functions_framework
@@ -76,6 +77,21 @@ def test_the_limits_of_images_are_those_of_the_settings(http):
     assert "image/gif" in other.get("/openapi.json").json["paths"]["/"]["post"]["requestBody"]["content"]
 
 
+def test_the_memory_for_decoding_is_the_one_of_the_settings(http, capsys):
+    little = restarted(DECODE_MEMORY_BYTES="4000000")
+    assert "at most 4000000 bytes of memory to decode, got one of " in problem(little.post("/", data=noise()), 413)
+    busy = restarted(DECODE_MEMORY_BYTES="5000000", DEADLINE_S="0.4")
+    assert busy.post("/", data=noise()).status_code == 200
+    with sys.modules["main"].SERVICE.memory.room(time.monotonic() + 1) as reserve:
+        reserve(4_000_000)
+        answer = busy.post("/", data=noise())
+    assert "bytes of memory to decode, got 1000000 beside other images" in problem(answer, 503)
+    assert answer.headers["Retry-After"] == "5"
+    assert busy.post("/", data=noise()).status_code == 200
+    stated = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+    assert any("decoding may take 5000000 bytes of memory in each worker, as set" in line for line in stated)
+
+
 def test_the_deadline_is_the_one_of_the_settings(http, backend):
     slow = restarted(DEADLINE_S="0.2")
 
@@ -85,6 +101,17 @@ def test_the_deadline_is_the_one_of_the_settings(http, backend):
 
     backend.see = see
     assert "within the deadline" in problem(slow.post("/", data=noise()), 504)
+
+
+def test_a_request_that_waits_too_long_for_its_turn_is_a_503(http, backend):
+    application = restarted(THREADS="1", DEADLINE_S="0.4").application
+    backend.takes_s = 1.0
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: application.test_client().post("/", data=noise()), range(4)))
+    assert {answer.status_code for answer in answers} == {503, 504}
+    (detail, *_) = [problem(answer, 503) for answer in answers if answer.status_code == 503]
+    assert detail == "the function must come to a request within 0.4 s, got too many of them"
+    assert all(answer.headers["Retry-After"] == "5" for answer in answers if answer.status_code == 503)
 
 
 def test_any_origin_may_read_where_all_are_allowed(http):
@@ -154,7 +181,7 @@ def test_tensorflow_stays_out_of_the_whole_request():
 
 
 def test_that_check_can_fail():
-    done = run(ANSWER.format(extra="import tensorflow"))
+    done = run(ANSWER.format(extra="sys.modules['tensorflow'] = sys"))
     assert done.returncode == 1
     assert "AssertionError: loaded" in done.stderr
 

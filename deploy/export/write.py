@@ -44,7 +44,7 @@ def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> P
         with step("running what was saved"):
             loaded = tf.saved_model.load(str(model)).signatures
             height, width = np.shape(exported.trial["input_image"])[1:3]
-            for signature, inputs in {SERVING: exported.trial, **exported.warm_up}.items():
+            for signature, inputs in (exported.warm_up or {SERVING: exported.trial}).items():
                 _try_out(loaded[signature], inputs, (height, width))
             compare(loaded[SERVING], examples)
             _compare_together(loaded[SERVING], examples)

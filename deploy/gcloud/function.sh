@@ -85,7 +85,7 @@ settings() {
     local url=https://URL-OF-$MODEL_SERVICE pairs
     pairs=("MODEL_NAME=$MODEL_NAME" "MODEL_VERSION_LABEL=$MODEL_LABEL" "DEADLINE_S=$DEADLINE")
     pairs+=("GOOGLE_CLOUD_PROJECT=$PROJECT" "WORKERS=$CPU")
-    # A worker may get all requests, and /health beside them. Each makes its share of the calls.
+    # A worker may get all requests. Each makes its share of the calls.
     pairs+=("THREADS=$((CONCURRENCY + 2))" "MODEL_CONCURRENCY=$(((CONCURRENCY + CPU - 1) / CPU))")
     if [[ -n $MODEL_ADDRESS ]]; then
         pairs+=("TF_SERVING_ADDRESS=$MODEL_ADDRESS")

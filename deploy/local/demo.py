@@ -1,9 +1,9 @@
 """The whole journey on one photograph: export, serve, ask over HTTP, draw the answer, count the bytes.
 
-    python -m deploy.local.demo [--image photo.jpg] [--port 8080]
+    python -m deploy.local.demo [--model people] [--image photo.jpg] [--port 8080]
 
-Writes to ``build/demo``: result.json (the function's answer), overlay.png, coins.png (the photograph, unless one is
-given) and the programs' logs. Stops all that it started.
+Writes to ``build/demo``: result.json (the function's answer), overlay.png, coins.png or astronaut.png (the photograph,
+unless one is given) and the programs' logs. Stops all that it started.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.local import exports, stack, traffic
-from deploy.local.photo import read_image, write_coins
+from deploy.local import exports, models, stack, traffic
+from deploy.local.photo import read_image, write_photo
 from deploy.tools import overlay
 from deploy.tools.processes import Programs, RunError, environment
 from deploy.tools.signals import stop_signals
@@ -26,11 +26,6 @@ from deploy.tools.tables import table
 from handler.errors import SegmentError
 from handler.image.decode import Limits, decode_image
 
-MODELS = {
-    "float32": "float32",
-    "int8-cast": "int8-cast",
-    "int8": stack.MODEL_NAME,
-}  # kind of export -> name it is served by
 ROWS = 40  # instances listed; result.json has them all
 
 
@@ -39,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         with stop_signals():
-            demo(args.image, args.port, args.build)
+            demo(models.MODELS[args.model], args.image, args.port, args.build)
     except (RunError, SegmentError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -52,37 +47,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Find objects in a photograph.")
-    top.add_argument("--image", type=Path, help="a photograph (default: the coins of scikit-image)")
+    models.add_option(top)
+    top.add_argument("--image", type=Path, help="a photograph (default: one of scikit-image)")
     top.add_argument("--port", type=stack.port_number, default=0, help="of the function (default: a free one)")
     top.add_argument("--build", type=Path, default=Path("build"), help="folder to write to (%(default)s)")
     return top
 
 
-def demo(image: Path | None, port: int, build: Path) -> None:
+def demo(model: models.Model, image: Path | None, port: int, build: Path) -> None:
     """Run the demo in the folder ``build``. Raises RunError or SegmentError."""
     stack.check_port(port, "PORT")
     folder = build / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    path = image or write_coins(folder / "coins.png")
+    path = image or write_photo(folder / f"{model.photo}.png")
     data = read_image(path)
     photo = decode_image(data, Limits()).upright()
-    exports.ensure(build, folder, list(MODELS))
+    exports.ensure(build, folder, model.kinds, model)
     free_http, grpc_port = stack.free_ports(2)
     http_port, address = port or free_http, f"{stack.HOST}:{grpc_port}"
+    names = {kind: model.name if kind == "int8" else kind for kind in model.kinds}  # that the exports are served by
+    bases = {name: exports.base_path(build, kind, model) for kind, name in names.items()}
     with Programs(folder) as programs:
         print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
-        stack.start(
-            programs, folder, {MODELS[kind]: exports.base_path(build, kind) for kind in MODELS}, grpc_port, http_port
-        )
+        stack.start(programs, folder, bases, grpc_port, http_port)
         answer = ask(programs, http_port, path, data)
         (folder / "result.json").write_bytes(answer)
         result = json.loads(answer)
         overlay.draw(photo, result["instances"]).save(folder / "overlay.png")
         print(f"\n{describe(result)}\n\nmeasuring the same photograph with each export ...", flush=True)
         os.environ.update(environment({}))
-        measured = [traffic.measure(address, MODELS[kind], kind, data) for kind in MODELS]
+        measured = [traffic.measure(address, name, kind, data) for kind, name in names.items()]
         as_jpeg = traffic.as_jpeg(data)
-        measured.append(traffic.measure(address, MODELS["int8"], "int8, as JPEG", as_jpeg, "jpeg"))
+        measured.append(traffic.measure(address, names["int8"], "int8, as JPEG", as_jpeg, "jpeg"))
     print(f"\nBetween function and model, for this photograph:\n{traffic.describe(measured)}")
     print(f"\nwrote {folder / 'result.json'} and {folder / 'overlay.png'}")
 

@@ -7,11 +7,11 @@ from PIL import Image
 from deploy.tools.processes import RunError
 
 
-def write_coins(path: Path) -> Path:
-    """Write the photograph of 24 Greek coins that scikit-image brings along, as PNG."""
+def write_photo(path: Path) -> Path:
+    """Write the photograph of this name that scikit-image brings along, as PNG: coins, astronaut."""
     from skimage import data  # noqa: PLC0415 - it takes a second, and a given photograph needs none
 
-    Image.fromarray(data.coins()).save(path)
+    Image.fromarray(getattr(data, path.stem)()).save(path)
     return path
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local import exports, stack
-from deploy.local.photo import write_coins
+from deploy.local import exports, models, stack
+from deploy.local.photo import write_photo
 from deploy.tools.processes import Programs, RunError
 from deploy.tools.signals import stop_signals
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         with stop_signals():
-            serve(args.port, args.grpc_port, args.build)
+            serve(models.MODELS[args.model], args.port, args.grpc_port, args.build)
     except RunError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -32,14 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    top = argparse.ArgumentParser(prog="python -m deploy.local.serve", description="Serve the bundled model.")
+    top = argparse.ArgumentParser(prog="python -m deploy.local.serve", description="Serve a model.")
+    models.add_option(top)
     top.add_argument("--port", type=stack.port_number, default=HTTP_PORT, help="of the function, HTTP (%(default)s)")
     top.add_argument("--grpc-port", type=stack.port_number, default=GRPC_PORT, help="of the model, gRPC (%(default)s)")
     top.add_argument("--build", type=Path, default=Path("build"), help="folder to write to (%(default)s)")
     return top
 
 
-def serve(http_port: int, grpc_port: int, build: Path) -> None:
+def serve(model: models.Model, http_port: int, grpc_port: int, build: Path) -> None:
     """Serve until KeyboardInterrupt. Raises RunError if a program cannot start, or ends."""
     if http_port == grpc_port:
         raise RunError(f"PORT and GRPC_PORT must differ, got {http_port} for both")
@@ -47,11 +48,12 @@ def serve(http_port: int, grpc_port: int, build: Path) -> None:
     stack.check_port(grpc_port, "GRPC_PORT")
     folder = build / "serve"
     folder.mkdir(parents=True, exist_ok=True)
-    photo = write_coins(folder / "coins.png")
-    exports.ensure(build, folder, [KIND])
+    photo = write_photo(folder / f"{model.photo}.png")
+    exports.ensure(build, folder, [KIND], model)
     with Programs(folder) as programs:
         print("starting the stand-in for TensorFlow Serving and the function ...", flush=True)
-        stack.start(programs, folder, {stack.MODEL_NAME: exports.base_path(build, KIND)}, grpc_port, http_port)
+        bases = {model.name: exports.base_path(build, KIND, model)}
+        stack.start(programs, folder, bases, grpc_port, http_port)
         url = f"http://{stack.HOST}:{http_port}"
         print(f"serving {url} (model: gRPC on {stack.HOST}:{grpc_port}, logs: {folder}); Ctrl-C stops.")
         print("Open it in a browser, or try:")

@@ -13,7 +13,6 @@ from deploy.tools.ports import check_free
 from deploy.tools.processes import Programs, RunError
 
 HOST = "127.0.0.1"
-MODEL_NAME = "shapes"  # what the function asks for
 START_S = 180.0  # loading TensorFlow and the models, on a slow machine
 ANSWER_S = 120.0
 THREADS = 16  # of the function: requests at once
@@ -45,13 +44,13 @@ def port_number(text: str) -> int:
 def start(programs: Programs, folder: Path, bases: Mapping[str, Path], grpc_port: int, http_port: int) -> None:
     """Start the stand-in with the models ``bases`` (name -> base path) and the function; return once both can answer.
 
-    Writes models.config into ``folder``. Raises RunError.
+    The function asks for the last of them. Writes models.config into ``folder``. Raises RunError.
     """
     config = folder / "models.config"
     config.write_text(models_config(bases), encoding="utf-8")
     serving = (f"--port={grpc_port}", f"--model_config_file={config.resolve()}", f"--grpc_max_threads={GRPC_THREADS}")
-    programs.start("model server", "deploy.model_server", *serving)
-    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": MODEL_NAME, "THREADS": str(THREADS)}
+    programs.start("model server", "deploy.model_server", *serving, "--max_num_load_retries=0")
+    settings = {"TF_SERVING_ADDRESS": f"{HOST}:{grpc_port}", "MODEL_NAME": list(bases)[-1], "THREADS": str(THREADS)}
     flags = ("--target=segment", "--source=main.py", f"--host={HOST}", f"--port={http_port}")
     programs.start("function", "functions_framework", *flags, settings=settings)
     # Ask the function for its model only once the model listens: gRPC waits longer after each refused connection.

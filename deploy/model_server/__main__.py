@@ -1,7 +1,7 @@
 """Run the stand-in: ``python -m deploy.model_server --model_base_path=FOLDER``; see ``--help``.
 
-Exit codes: 0 after SIGTERM or SIGINT; 1 for wrong flags, config or port; 255 if a first version cannot be loaded, as in
-TensorFlow Serving.
+Exit codes: 0 after SIGTERM or SIGINT; 255 if TensorFlow Serving would not start either, such as without a version that
+can be loaded; 1 for a wrong value of a flag, a config file that cannot be read, a taken port.
 """
 
 import logging
@@ -10,12 +10,12 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from deploy.model_server.errors import LoadFailedError
+from deploy.model_server.errors import RefusedError
 from deploy.model_server.flags import Flags, parse, usage
 from deploy.tools.ports import check_free
 from deploy.tools.processes import RunError
 
-EXIT_USAGE, EXIT_LOAD_FAILED = 1, 255
+EXIT_USAGE, EXIT_REFUSED = 1, 255
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         _serve(flags)
     except RunError as error:
         print(error, file=sys.stderr)
-        return EXIT_LOAD_FAILED if isinstance(error, LoadFailedError) else EXIT_USAGE
+        return EXIT_REFUSED if isinstance(error, RefusedError) else EXIT_USAGE
     return 0
 
 

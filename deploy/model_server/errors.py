@@ -43,8 +43,11 @@ class StartError(RunError):
     """The server cannot start; the text is the one line that its caller should read."""
 
 
-class LoadFailedError(StartError):
-    """A model's first version does not load."""
+class RefusedError(StartError):
+    """TensorFlow Serving would not start either: its words."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(f"Failed to start server. Error: {code.name}: {message}")
 
 
 def truncate(message: str) -> str:

@@ -1,10 +1,11 @@
 """The command line: TensorFlow Serving's flag names and spellings <-> one frozen value.
 
-``--flag=value`` only; a boolean may also stand alone (``--flag``). Source of names and defaults: tensorflow_serving
-``model_servers/main.cc``.
+``--flag=value`` only; a boolean may also stand alone (``--flag``). Anything else is printed and ignored, as TensorFlow
+Serving does. Source of names and defaults: tensorflow_serving ``model_servers/main.cc``.
 """
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -32,6 +33,7 @@ class Flags:
     model_name: str = _flag("default", "name of the one model; ignored with --model_config_file")
     model_base_path: str = _flag("", "folder of numbered version folders; ignored with --model_config_file")
     model_config_file: str = _flag("", "text ModelServerConfig with several models")
+    allow_version_labels_for_unavailable_models: bool = _flag(False, "accept version_labels at the start")
     ssl_config_file: str = _flag("", "text SSLConfig: serve gRPC over TLS, with client certificates if it says so")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer with tensor_content, not *_val fields")
     enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health")
@@ -70,13 +72,17 @@ class Flags:
 
 
 def parse(arguments: Iterable[str]) -> Flags:
-    """Read a command line without the program's name; of a repeated flag the last one counts. Raises FlagError."""
+    """Read a command line without the program's name; of a repeated flag the last one counts.
+
+    Raises FlagError for a value that its flag does not take.
+    """
     kinds = {entry.name: type(entry.default) for entry in fields(Flags)}
     values: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or name not in kinds:
-            raise FlagError(f"unknown argument {argument!r}; flags are written --name=value, see --help")
+            print(f"unknown argument: {argument}; flags are written --name=value, see --help", file=sys.stderr)
+            continue
         kind = kinds[name]
         if not equals and kind is not bool:
             raise FlagError(f"--{name} must be written --{name}=value, got no value")

@@ -31,9 +31,9 @@ def predict(
     signature = servable.signatures.get(signature_name)
     if signature is None:
         raise _failed_precondition(f'Serving signature key "{signature_name}" not found.')
-    feeds = _feeds(request.inputs, signature)
+    feeds, types = _feeds(request.inputs, signature)
     aliases = _aliases(request.output_filter, signature)
-    _check_types(feeds, signature)
+    _check_types(types, signature)
     fetches = list(dict.fromkeys(signature.outputs[alias].name for alias in aliases))
     values = dict(zip(fetches, servable.run(feeds, fetches), strict=True))
     outputs = {alias: values[signature.outputs[alias].name] for alias in aliases}
@@ -53,8 +53,13 @@ def encode_response(outputs: Mapping[str, Array], spec: model_pb2.ModelSpec, *, 
     return b"".join(parts)
 
 
-def _feeds(inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_pb2.SignatureDef) -> dict[str, Array]:
-    """Return the request's tensors, or the signature's defaults, by the graph's tensor names."""
+def _feeds(
+    inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_pb2.SignatureDef
+) -> tuple[dict[str, Array], dict[str, int]]:
+    """Return the request's tensors, or the signature's defaults, and their DataTypes, by the graph's tensor names.
+
+    A tensor of a type that neither this server nor the signature's input has is not among the tensors.
+    """
     required = set(signature.inputs) - set(signature.defaults)
     if len(inputs) > len(signature.inputs) or len(inputs) < len(required):
         given, expected = set(inputs), set(signature.inputs)
@@ -63,7 +68,7 @@ def _feeds(inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_p
             f" len({_braced(expected)}). Sent extra: {_braced(given - expected)}."
             f" Missing but required: {_braced(required - given)}."
         )
-    feeds = {}
+    feeds, types = {}, {}
     for alias, info in sorted(signature.inputs.items()):
         proto = inputs[alias] if alias in inputs else signature.defaults.get(alias)
         if proto is None:
@@ -72,11 +77,15 @@ def _feeds(inputs: Mapping[str, tensor_pb2.TensorProto], signature: meta_graph_p
                 f" provided. Inputs expected to be in the request {_braced(inputs)}, or default input alias set:"
                 f" {','.join(sorted(signature.defaults))}"
             )
+        types[info.name] = proto.dtype
         try:
-            feeds[info.name] = tensors.decode(proto)
+            if proto.dtype in tensors.OTHER_TYPES and proto.dtype != info.dtype:
+                tensors.read_shape(proto)
+            else:
+                feeds[info.name] = tensors.decode(proto)
         except tensors.TensorParseError as error:
             raise _invalid_argument(f"tensor parsing error: {alias}") from error
-    return feeds
+    return feeds, types
 
 
 def _aliases(output_filter: Iterable[str], signature: meta_graph_pb2.SignatureDef) -> list[str]:
@@ -94,11 +103,11 @@ def _aliases(output_filter: Iterable[str], signature: meta_graph_pb2.SignatureDe
     return aliases or sorted(signature.outputs)
 
 
-def _check_types(feeds: Mapping[str, Array], signature: meta_graph_pb2.SignatureDef) -> None:
+def _check_types(types: Mapping[str, int], signature: meta_graph_pb2.SignatureDef) -> None:
     """Raise ServingError as the C++ session does, whose arguments are numbered by tensor name; Python's would cast."""
     expected = {info.name: info.dtype for info in signature.inputs.values()}
-    for position, name in enumerate(sorted(feeds)):
-        given = tensors.data_type(feeds[name])
+    for position, name in enumerate(sorted(types)):
+        given = types[name]
         if given != expected[name]:
             raise _invalid_argument(
                 f"Expects arg[{position}] to be {tensors.type_name(expected[name])}"

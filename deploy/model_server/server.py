@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2
 
 from deploy.model_server import batching, ssl_config
-from deploy.model_server.errors import LoadFailedError, ServingError, StartError, truncate
+from deploy.model_server.errors import Code, RefusedError, ServingError, StartError, truncate
 from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model, models_from_flags
 from deploy.model_server.servable import Servable
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STOP_GRACE_S = 1.0
 _BUSY = "Server Threadpool Exhausted"
+_HEALTH = "grpc.health.v1.Health"
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 
@@ -100,9 +102,8 @@ class ModelServer:
             if status.code
         ]
         if failures:
-            raise LoadFailedError(
-                f"Failed to start server. Error: UNKNOWN: {len(failures)} servable(s) did not become available:"
-                f" {{{''.join(failures)}}}"
+            raise RefusedError(
+                Code.UNKNOWN, f"{len(failures)} servable(s) did not become available: {{{''.join(failures)}}}"
             )
 
     def _listen(self) -> None:
@@ -176,10 +177,29 @@ def _add_port(server: grpc.Server, address: str, ssl_config_file: str) -> int:
 
 
 def _add_health(server: grpc.Server) -> None:
+    """Serve Check in the words of the C++ server, and Watch as Python's."""
     servicer = health.HealthServicer()
     for name in _HEALTH_SERVICES:
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    handlers = {
+        "Check": grpc.unary_unary_rpc_method_handler(_check_health),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            servicer.Watch,
+            health_pb2.HealthCheckRequest.FromString,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_HEALTH, handlers),))
+
+
+def _check_health(serialised: bytes, context: grpc.ServicerContext) -> bytes:
+    try:
+        service = health_pb2.HealthCheckRequest.FromString(serialised).service
+    except DecodeError:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "could not parse request")
+    if service not in _HEALTH_SERVICES:
+        context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
+    return bytes(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString())
 
 
 def _address(host: str, port: int) -> str:

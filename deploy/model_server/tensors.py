@@ -19,8 +19,10 @@ from deploy.model_server import varints
 
 _CONTENT_FIELD = 4
 _STRING_FIELD = 8
-_MAX_RANK = 254
+_MAX_RANK = 64  # of NumPy; TensorFlow's is 254
 _MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # memory of this machine, which no tensor exceeds
+_MAX_ELEMENTS = 1 << 58  # of NumPy, which counts the bytes of an empty array without its empty sides
+_REFERENCES = 100  # DataTypes above it are of references, which no message carries
 
 
 class TensorParseError(ValueError):
@@ -56,6 +58,9 @@ _FORMS: dict[int, _Form] = {
     types_pb2.DT_UINT64: _Form(np.uint64, "uint64_val", 17, np.uint64),
 }
 _DATA_TYPES = {np.dtype(form.dtype): number for number, form in _FORMS.items()}
+OTHER_TYPES = {  # that TensorFlow has and this server does not: int4, float8, qint8, resource, variant ...
+    number for number in types_pb2.DataType.values() if 0 < number < _REFERENCES
+} - {*_FORMS, types_pb2.DT_STRING}
 
 if sys.byteorder != "little":
     raise ImportError("this machine must be little-endian, as tensor_content is, which is copied verbatim")
@@ -80,18 +85,13 @@ def decode(proto: tensor_pb2.TensorProto) -> npt.NDArray[Any]:
     """Decode a tensor of a request; strings become an object array of bytes.
 
     ``tensor_content`` wins over values and must fit exactly. Values may be too many (the surplus is ignored), too few
-    (the last one repeats) or none (zeros), and wrap into narrower integers. An unknown rank reads as a scalar.
-    Raises TensorParseError.
+    (the last one repeats) or none (zeros), and wrap into narrower integers. Raises TensorParseError.
     """
-    shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank:
-        shape = ()
+    shape = read_shape(proto)
     form = _FORMS.get(proto.dtype)
     if form is None and proto.dtype != types_pb2.DT_STRING:
         raise TensorParseError(f"dtype must be one a request can carry, got {proto.dtype}")
     count = math.prod(shape)
-    if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or count * 16 > _MAX_BYTES:
-        raise TensorParseError(f"shape must have sizes of at least 0 and fit into memory, got {shape[:_MAX_RANK]}")
     if form is None:
         return _decode_strings(proto, count).reshape(shape)
     if proto.tensor_content and count:
@@ -100,8 +100,20 @@ def decode(proto: tensor_pb2.TensorProto) -> npt.NDArray[Any]:
             raise TensorParseError(
                 f"tensor_content must be {count * dtype.itemsize} bytes, got {len(proto.tensor_content)}"
             )
+        if proto.dtype == types_pb2.DT_BOOL and max(proto.tensor_content) > 1:
+            raise TensorParseError(f"a bool must be 0 or 1, got {max(proto.tensor_content)}")
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     return _decode_values(proto, form, count).reshape(shape)
+
+
+def read_shape(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
+    """Return the sizes of a tensor, () if its rank is unknown. Raises TensorParseError if no array can have them."""
+    shape = tuple(int(dim.size) for dim in proto.tensor_shape.dim)
+    elements = math.prod(size or 1 for size in shape)
+    fits = math.prod(shape) * 16 <= _MAX_BYTES and elements < _MAX_ELEMENTS
+    if len(shape) > _MAX_RANK or min(shape, default=0) < 0 or not fits:
+        raise TensorParseError(f"shape must have sizes of at least 0 and fit into memory, got {shape[:_MAX_RANK]}")
+    return shape
 
 
 def encode(array: npt.NDArray[Any], *, as_content: bool) -> list[bytes]:

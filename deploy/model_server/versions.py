@@ -6,9 +6,9 @@ The states of a version, as ``GetModelStatus`` reports them::
        \-> END with the error, once the retries are used up
 
 One thread does all of it in turn: look at the base path, load the versions to serve, and retire the others once one of
-these is available. As in TensorFlow Serving, a version that is retried delays every later change, and the first look
-does not retry. Source: tensorflow_serving ``core/aspired_versions_manager.cc``, availability-preserving policy, and
-recorded statuses of the real server.
+these is available. As in TensorFlow Serving, a version that is retried delays every later change, and the start.
+Source: tensorflow_serving ``core/aspired_versions_manager.cc``, availability-preserving policy, and recorded statuses
+of the real server.
 """
 
 import logging
@@ -127,11 +127,11 @@ class ModelVersions:
         """Return the versions to serve, or None if the base path cannot be read and nothing should change."""
         base_path = self.model.base_path
         try:
-            folders = sorted(entry for entry in base_path.iterdir() if entry.is_dir())
+            entries = sorted(base_path.iterdir())
         except OSError as error:
             _log.error("model %s: base path %s cannot be read: %s", self.model.name, base_path, error.strerror)
             return None
-        found = {int(entry.name): entry for entry in folders if entry.name.isascii() and entry.name.isdigit()}
+        found = {int(entry.name): entry for entry in entries if entry.name.isascii() and entry.name.isdigit()}
         if not found:
             _log.warning("model %s: no numbered version folder in %s", self.model.name, base_path)
         return self.model.policy.choose(found)
@@ -149,9 +149,9 @@ class ModelVersions:
 
     def _load(self, version: int, path: Path) -> None:
         self._note(VersionStatus(version, State.LOADING))
-        retries = self._timing.max_load_retries if self.settled.is_set() else 0
-        for retries_left in range(retries, -1, -1):
+        for retries_left in range(self._timing.max_load_retries, -1, -1):
             try:
+                self._check_folder(version, path)
                 servable = self._load_servable(path)
             except ServingError as error:
                 _log.error("model %s version %d cannot be loaded: %s", self.model.name, version, error)
@@ -165,6 +165,14 @@ class ModelVersions:
                 self._statuses[version] = VersionStatus(version, State.AVAILABLE)
             _log.info("model %s version %d is available from %s", self.model.name, version, path)
             return
+
+    def _check_folder(self, version: int, path: Path) -> None:
+        if path.is_file():
+            servable = f"{{name: {self.model.name} version: {version}}}"
+            message = (
+                f"Error while attempting to reserve resources to load servable {servable}: {path}; Not a directory"
+            )
+            raise ServingError(Code.FAILED_PRECONDITION, message)
 
     def _still_wanted(self, version: int) -> bool:
         """Pause between two attempts, then return whether to try again."""

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
-from handler.image import heic, jpeg, png, tiff
+from handler.image import cost, heic, jpeg, png, tiff
+from handler.image.colours import is_rgb, rows_to_rgb, to_rgb
 from handler.image.kinds import Kind, recognise
 from handler.types import Size
 
@@ -27,7 +27,6 @@ Image.MAX_IMAGE_PIXELS = None  # Limits.max_pixels is checked instead, before de
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF and the like, which clients send
 MAX_READS = 100_000  # of one file; a PNG takes four per chunk, so 20 MiB in chunks of 1 KiB pass
 ORIENTATION = 0x0112  # the EXIF tag; values outside 2..8 leave the image as it is
-WHITE = (255, 255, 255)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,8 +43,9 @@ SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 class Photo:
     """A decoded photo.
 
-    ``image``: RGB, as stored in the file. ``turn``: the transpose that brings it upright, None for none. ``size_hw``:
-    size of the whole photo, upright. ``factor``: one pixel of ``image`` stands for factor x factor pixels of the photo.
+    ``image``: as stored in the file, in any mode; ``colours`` converts it. ``turn``: the transpose that brings it
+    upright, None for none. ``size_hw``: size of the whole photo, upright. ``factor``: one pixel of ``image`` stands for
+    factor x factor pixels of the photo.
     """
 
     image: Image.Image
@@ -65,8 +65,9 @@ class Photo:
         return height / self.factor, width / self.factor
 
     def upright(self) -> Image.Image:
-        """Return the image, turned upright."""
-        return self.image if self.turn is None else self.image.transpose(self.turn)
+        """Return the image in mode RGB, turned upright."""
+        image = to_rgb(self.image)
+        return image if self.turn is None else image.transpose(self.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Limits:
     Raises ConfigError if a kind needs a package that is not installed.
     """
 
-    max_pixels: int = 48 << 20  # 50,331,648; the 50 megapixels of phones are 8160 x 6144 = 50,135,040
+    max_pixels: int = 9344 * 7008  # 65,482,752: the 64 megapixels of phones, 9280 x 6944, and more than 8160 x 6144
     kinds: tuple[Kind, ...] = ("jpeg", "png", "webp")
 
     def __post_init__(self) -> None:
@@ -101,47 +102,60 @@ class _LimitedReads(io.BytesIO):
         return super().read(size)
 
 
-def decode_image(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None = None) -> Photo:
-    """Return the first frame; transparent pixels become white.
+def decode_image(
+    data: bytes,
+    limits: Limits,
+    needed: Callable[[Size], Size] = lambda size_hw: size_hw,
+    reserve: Callable[[int], None] = lambda _: None,
+) -> Photo:
+    """Return the first frame.
 
     ``needed``: size (h, w) of the whole image -> size at which the caller uses it. With it, a JPEG may be decoded at a
-    reduced size. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels, BadRequest
-    if the image is broken, truncated or built to keep a decoder busy.
+    reduced size. ``reserve`` is called before each decoding, with the bytes of memory that it takes until the image is
+    resized. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels, BadRequest if
+    the image is broken, truncated or built to keep a decoder busy, and what ``reserve`` raises.
     """
     if not data:
         raise BadRequest(f"the request must carry an image ({', '.join(limits.kinds)}), got no bytes")
     try:
-        return _decode_scaled(png.keep_needed_chunks(data) if data.startswith(png.START) else data, limits, needed)
+        data = png.keep_needed_chunks(data) if data.startswith(png.START) else data
+        return _decode_scaled(data, limits, needed, reserve)
     except UnidentifiedImageError as error:
         raise UnsupportedMedia(_explain_unreadable(data, limits)) from error
     except DECODE_ERRORS as error:
-        photo = _decode_without_end(data, limits) if data.startswith(jpeg.START) else None
+        error.with_traceback(None)  # frees the image in its frames
+        photo = _decode_without_end(data, limits, needed, reserve) if data.startswith(jpeg.START) else None
         if photo is None:
             raise BadRequest(f"the image must be whole, got {len(data)} bytes that are broken or truncated") from error
         return photo
 
 
-def _decode_scaled(data: bytes, limits: Limits, needed: Callable[[Size], Size] | None) -> Photo:
+def _decode_scaled(
+    data: bytes, limits: Limits, needed: Callable[[Size], Size], reserve: Callable[[int], None]
+) -> Photo:
     """Return the decoded image, at a reduced size if that is close enough."""
     with open_image(data, limits) as image:
-        scaled = _plan_scaled_decode(image, data, needed)
-        photo = _decode(image, scaled)
-    if scaled is not None and not scaled.is_close_enough(photo.image):
-        with open_image(data, limits) as image:
-            photo = _decode(image, None)
-    return photo
+        needed_hw = needed((image.height, image.width))
+        scaled = jpeg.plan_scaled_decode(image, needed_hw, data) if data.startswith(jpeg.START) else None
+        photo = _decode(image, data, needed_hw, reserve, scaled)
+    if scaled is None or scaled.is_close_enough(photo.image):
+        return photo
+    del photo, image  # frees their memory
+    with open_image(data, limits) as image:
+        return _decode(image, data, needed_hw, reserve)
 
 
-def _decode_without_end(data: bytes, limits: Limits) -> Photo | None:
+def _decode_without_end(
+    data: bytes, limits: Limits, needed: Callable[[Size], Size], reserve: Callable[[int], None]
+) -> Photo | None:
     """Return a JPEG that lacks its end marker alone, None if it lacks pixels, too."""
     photo, checksums = None, set()
     with suppress(*DECODE_ERRORS):
         for ended in jpeg.with_ends(data):
             photo = None  # frees the memory of the picture before
             with open_image(ended, limits) as image:
-                image.load()
-                checksums.add(jpeg.checksum(image))  # before colours are converted, which could hide a difference
-                photo = _decode(image, None)
+                photo = _decode(image, ended, needed((image.height, image.width)), reserve)
+            checksums.add(jpeg.checksum(photo.image))
             if len(checksums) > 1:
                 return None
         return photo
@@ -161,23 +175,25 @@ def open_image(data: bytes, limits: Limits) -> Image.Image:
     return image
 
 
-def _plan_scaled_decode(
-    image: Image.Image, data: bytes, needed: Callable[[Size], Size] | None
-) -> jpeg.ScaledDecode | None:
-    """Return how to decode a JPEG that is much larger than needed, None for full size."""
-    if needed is None or not data.startswith(jpeg.START):
-        return None
-    return jpeg.plan_scaled_decode(image, needed((image.height, image.width)), data)
-
-
-def _decode(image: Image.Image, scaled: jpeg.ScaledDecode | None) -> Photo:
+def _decode(
+    image: Image.Image,
+    data: bytes,
+    needed_hw: Size,
+    reserve: Callable[[int], None],
+    scaled: jpeg.ScaledDecode | None = None,
+) -> Photo:
     """Return the decoded image, at a reduced size if ``scaled`` is given and Pillow can do it."""
     height, width = image.height, image.width
     reduced = scaled is not None and image.draft(image.mode, (width // scaled.factor, height // scaled.factor))
+    reserve(cost.decode_bytes(image, data, (height, width), needed_hw))
     image.load()
+    if image.mode == "P" and image.palette is None:
+        raise BadRequest("an image with palette indices must have a palette, got none")
+    if not is_rgb(image):
+        rows_to_rgb(image, 0, 1)  # raises now what is wrong with its colours
     turn = TURNS.get(read_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
-    return Photo(_to_rgb(image), size_hw, turn, scaled.factor if scaled and reduced else 1)
+    return Photo(image, size_hw, turn, scaled.factor if scaled and reduced else 1)
 
 
 def _explain_unreadable(data: bytes, limits: Limits) -> str:
@@ -202,27 +218,3 @@ def read_orientation(image: Image.Image) -> Any:
         return exif.get(ORIENTATION, 1)
     except DECODE_ERRORS:
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB. Of 16-bit greys, keep the upper byte: Pillow would clip them to white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode == "P" and image.palette is None:
-        raise BadRequest("an image with palette indices must have a palette, got none")
-    if image.mode.startswith("I"):
-        return _grey16_to_rgb(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    opaque = image if image.mode == "RGBA" else image.convert("RGBA")
-    opaque.paste(WHITE, mask=ImageChops.invert(opaque.getchannel("A")))  # in place: a copy could take 200 MB
-    return opaque.convert("RGB")
-
-
-def _grey16_to_rgb(image: Image.Image) -> Image.Image:
-    """Return a 16-bit grey image in mode RGB; its transparent value becomes white."""
-    values = np.asarray(image)
-    grey = (values >> 8).clip(0, 255).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey).convert("RGB")

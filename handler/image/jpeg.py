@@ -19,6 +19,7 @@ Example: a photo of 3024 x 4032 for 768 x 1024 is sampled every 3.94 pixels. A q
 so the factor is 2: the decoder returns 1512 x 2016, with a quarter of the pixels.
 """
 
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from handler.errors import BadRequest
+from handler.image.colours import rows_to_rgb, strips
 from handler.types import Size
 
 START = b"\xff\xd8"  # the first bytes of every JPEG
@@ -38,9 +40,9 @@ RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 MARK, SCAN, END, RESTART_INTERVAL = 0xFF, 0xDA, 0xD9, 0xDD
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two with arithmetic coding
 BLOCK = 8  # pixels a side, of 64 coefficients
+COEFFICIENT_BYTES = 2
 FILLS = (b"\x00", b"\xd5", b"\x2a")  # appended patterns: no markers, and with different first bits
 FILL_BYTES = 1 << 10  # many blocks, so that the pictures differ by more than a rounding
-STRIP = 256  # rows that a checksum copies at once
 MAX_SCANS = 100  # each scan costs a pass over the whole image; encoders write about ten
 MAX_SCANNED_IMAGES = 20  # all scans together may cover so many images of the largest size allowed
 MAX_PARTS = 100_000  # markers in a file
@@ -63,7 +65,7 @@ def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
     height, width = size_hw
     max_scans = min(MAX_SCANS, MAX_SCANNED_IMAGES * max_pixels // (width * height))
     octets = np.frombuffer(data, np.uint8)
-    marks = octets[np.flatnonzero(octets[:-1] == MARK) + 1]
+    marks = octets[1:][octets[:-1] == MARK]
     many = np.count_nonzero(marks == SCAN) > max_scans or np.count_nonzero(marks) > MAX_PARTS
     if many and _has_more_scans(data, max_scans):
         raise BadRequest(f"a JPEG of {width} x {height} must have at most {max_scans} scans, got more")
@@ -141,7 +143,8 @@ def _covers_image(data: bytes, *, ended: bool) -> bool:
             coded, restarts = after, -(-_units(frame, components) // interval) - 1 if interval else 0
     if missing or ended != (end is not None):
         return False
-    return len(RESTART.findall(data, coded, len(data) if end is None else end - 2)) >= restarts
+    found = RESTART.finditer(data, coded, len(data) if end is None else end - 2)
+    return sum(1 for _ in itertools.islice(found, max(0, restarts))) >= restarts
 
 
 def _units(frame: bytes, components: bytes) -> int:
@@ -157,12 +160,24 @@ def _units(frame: bytes, components: bytes) -> int:
     return -(-columns // BLOCK) * -(-rows // BLOCK)
 
 
+def coefficient_bytes(image: Any, data: bytes) -> float:
+    """Return the bytes of each pixel that libjpeg keeps beside it: none of a JPEG opened by Pillow with one scan.
+
+    If the pixels come in several scans, it keeps each coefficient in two bytes until the last one.
+    """
+    if "progressive" not in image.info:
+        first = next((data[start] for marker, start, _ in _segments(data) if marker == SCAN), 0)
+        if first >= len(image.layer):
+            return 0.0
+    largest = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
+    return float(COEFFICIENT_BYTES * sum(across * down for _, across, down, _ in image.layer) / max(1, largest))
+
+
 def checksum(image: Image.Image) -> int:
     """Return a checksum over the pixels of an image."""
     total = 0
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-        total = zlib.crc32(strip.tobytes(), total)
+    for top, bottom in strips(image):
+        total = zlib.crc32(image.crop((0, top, image.width, bottom)).tobytes(), total)
     return total
 
 
@@ -184,7 +199,7 @@ class ScaledDecode:
     coded: float
 
     def predicted_error(self, reduced: Image.Image) -> float:
-        """Return the expected mean absolute error, grey levels, from the RGB image decoded at the reduced size."""
+        """Return the expected mean absolute error, grey levels, from the image decoded at the reduced size."""
         nearness = sum(map(_nearness_to_centres, self.steps_yx)) / 2
         penalty = 1 + CENTRE_PENALTY * max(0.0, nearness - 0.5)
         return float(WORST_RATIO[self.factor] * penalty * _fine_detail(reduced) ** 0.7 * self.coded**0.5)
@@ -217,10 +232,10 @@ def _scan_bytes(data: bytes) -> int:
 
 
 def _fine_detail(image: Image.Image) -> float:
-    """Return the mean absolute fourth difference (1 -4 6 -4 1) / 16, down and across, in strips of an RGB image."""
+    """Return the mean absolute fourth difference (1 -4 6 -4 1) / 16, down and across, in strips of an image."""
     tops = np.linspace(0, image.height - REACH, STRIPS).astype(int).tolist()
-    strips = [np.asarray(image.crop((0, top, image.width, top + REACH))) for top in tops]
-    pixels = np.stack(strips).astype(np.int16)
+    rows = [np.asarray(rows_to_rgb(image, top, top + REACH)) for top in tops]
+    pixels = np.stack(rows).astype(np.int16)
     down = _mean_fourth_difference(np.moveaxis(pixels, 1, 0))
     across = _mean_fourth_difference(np.moveaxis(pixels[:, REACH // 2], 1, 0))
     return float(down + across) / 2

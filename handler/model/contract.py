@@ -272,14 +272,18 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         """Return the contract as JSON, fields in the order of their declaration."""
         return msgspec.json.encode(self).decode()
 
-    @classmethod
-    def from_json(cls, text: bytes | str) -> Self:
+    @staticmethod
+    def from_json(text: bytes | str) -> "ModelContract":
         """Return the contract that :meth:`to_json` wrote.
 
         Raises ContractViolation if the JSON is bad, a field is unknown or missing, or a value is of the wrong type or
         out of range.
         """
         try:
-            return msgspec.json.decode(text, type=cls)
+            return _decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ContractViolation(f"the model's contract cannot be read: {error}") from error
+
+
+# Made while one thread alone imports: msgspec 0.22 crashes if threads use a Struct's type for the first time at once.
+_decoder = msgspec.json.Decoder(ModelContract)

@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from handler.image.colours import is_rgb, rows_to_rgb, to_rgb
+from handler.image.cost import is_read_by_rows
 from handler.image.decode import SIDEWAYS, Photo
 from handler.model.contract import AnchorInput, Resize
 from handler.types import Boxes, Size
@@ -105,21 +107,33 @@ def mold(photo: Photo, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uin
 
 
 def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, float] | None = None) -> Image.Image:
-    """Return the RGB image, resized bilinearly to ``size_hw`` without anti-aliasing; values are truncated.
+    """Return the image in RGB, resized bilinearly to ``size_hw`` without anti-aliasing; values are truncated.
 
     ``extent_hw``: the part of the image to use, in its pixels; all by default. ``Image.resize`` is not used, because it
-    averages when it shrinks, and the network is trained without that.
+    averages when it shrinks, and the network is trained without that. Of a large image in another mode, only the two
+    rows that each row of the result needs become RGB.
     """
     height, width = extent_hw or (image.height, image.width)
+    if is_rgb(image) or not is_read_by_rows(image.height * image.width, math.prod(size_hw)):
+        image = to_rgb(image)
     if (height, width) == size_hw == (image.height, image.width):
         return image
     scale_y, scale_x = height / size_hw[0], width / size_hw[1]
     result = Image.new("RGB", size_hw[::-1])
 
     def fill(top: int, bottom: int) -> None:
-        affine = (scale_x, 0.0, 0.0, 0.0, scale_y, scale_y * top)
-        size = (size_hw[1], bottom - top)
-        result.paste(image.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR), (0, top))
+        if is_rgb(image):
+            result.paste(sample(image, bottom - top, scale_y, scale_y * top), (0, top))
+            return
+        for row in range(bottom - top):
+            y = scale_y * (row + 0.5) + scale_y * top  # rounded as Pillow does; less a whole number, it is exact
+            above = max(0, math.floor(y - 0.5))
+            rows = rows_to_rgb(image, above, min(above + 2, image.height))
+            result.paste(sample(rows, 1, 0.0, y - above), (0, top + row))
+
+    def sample(source: Image.Image, rows: int, step_y: float, y: float) -> Image.Image:
+        affine = (scale_x, 0.0, 0.0, 0.0, step_y, y)
+        return source.transform((size_hw[1], rows), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
 
     middle = size_hw[0] // 2
     with ThreadPoolExecutor(1) as other:  # Pillow takes 20 ns a pixel and releases the GIL

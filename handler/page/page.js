@@ -77,30 +77,32 @@ function reveal({ bitmap, original }) {
 
 /** Take an answer: its objects, and what it cost. */
 async function accept(answer) {
+  const { live } = now;
   performance.mark("answered");
   now.answer = answer;
   now.objects = answer.instances.map((one, row) => ({
     ...one,
     name: `${one.label ?? `class ${one.class_id}`}`,
-    colour: `oklch(0.78 0.15 ${(250 + 137.508 * row) % 360})`,
+    colour: `hsl(${Math.round((220 + 137.508 * row) % 360)} 80% 70%)`,
     hex: `hsl(${Math.round((220 + 137.508 * row) % 360)} 75% 50%)`,
   }));
   trace(answer.outlines);
   redraw();
-  await rest(); // between the steps, the browser draws and listens
+  await drawn(); // step by step, or the browser would be busy for too long
   if (now.answer !== answer) return;
   listClasses();
   listObjects();
-  await rest();
+  await drawn();
   if (now.answer !== answer) return;
   showCost();
   byId("cost").hidden = byId("take").hidden = false;
   const shown = visible().length;
-  if (!now.live) say(`${count(shown)} found${shown < now.objects.length ? `, ${now.objects.length - shown} hidden` : ""}, in ${Math.round(answer.tookMs)} ms.`);
+  if (!live) say(`${count(shown)} found${shown < now.objects.length ? `, ${now.objects.length - shown} hidden` : ""}, in ${Math.round(answer.tookMs)} ms.`);
 }
 
-function rest() {
-  return new Promise((done) => setTimeout(done));
+/** Wait until the next frame is drawn. */
+function drawn() {
+  return new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 }
 
 function trace(outlines) {
@@ -205,6 +207,7 @@ async function retrace() {
     redraw();
   }
   tracing = false;
+  await drawn();
   listObjects();
 }
 
@@ -216,7 +219,7 @@ function changed(event) {
   remember();
   if (id === "mask") retrace();
   if (id === "score") listObjects();
-  else redraw();
+  redraw();
 }
 
 // The list -----------------------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ function listClasses() {
       view.hide = [...off].join(",");
       remember();
       listObjects();
+      redraw();
     });
     const label = make("label", "", { className: "check chip" });
     label.append(box, `${name} `, make("b", String(now.objects.filter((one) => one.name === name).length)));
@@ -247,7 +251,7 @@ function listObjects() {
   byId("none").textContent = now.objects.length ? "The minimum score and the classes hide all of them." : now.answer ? "The model found nothing that it knows." : "They are listed here.";
   byId("list-title").textContent = now.objects.length ? `Objects: ${rows.length} of ${now.objects.length}` : "Objects";
   if (now.picked >= 0 && !rows.includes(now.picked)) now.picked = -1;
-  pick(now.picked, false);
+  mark(now.picked);
 }
 
 function listItem(row) {
@@ -268,6 +272,11 @@ function listItem(row) {
 
 /** Pick an object by its row, or -1 for none. `aloud`: true to tell it to screen readers, and to show its row. */
 function pick(row, aloud = true) {
+  mark(row, aloud);
+  redraw();
+}
+
+function mark(row, aloud = false) {
   now.picked = row;
   const list = byId("list");
   for (const item of list.querySelectorAll("[aria-selected=true]")) item.ariaSelected = "false";
@@ -283,7 +292,6 @@ function pick(row, aloud = true) {
   } else {
     list.removeAttribute("aria-activedescendant");
   }
-  redraw();
 }
 
 /** Pick by keys, on the photograph and on the list. */
@@ -497,6 +505,7 @@ addEventListener("hashchange", () => {
   recall();
   retrace();
   listObjects();
+  redraw();
 });
 for (const canvas of all(".sample canvas")) drawScene(canvas, { ...LOOKS[canvas.parentElement.dataset.sample] });
 recall();

@@ -94,7 +94,7 @@ class Stage {
       context.fill(one.path, "evenodd");
       if (outlines || one.glow > 0.05) {
         context.globalAlpha = Math.max(outlines ? 0.95 * rest : 0, one.glow);
-        context.lineWidth = (1.5 + 1.5 * one.glow) * (devicePixelRatio > 1.5 ? 1.6 : 1.2) / scale;
+        context.lineWidth = (1 + 2 * one.glow) * Math.min(devicePixelRatio || 1, 2) / scale;
         context.strokeStyle = one.glow > 0.5 ? "#fff" : one.colour;
         context.stroke(one.path);
       }

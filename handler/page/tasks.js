@@ -11,7 +11,11 @@ const tasks = {
     stopper = new AbortController();
     const { contract } = await model({ url, key, signal: stopper.signal });
     const decoded = await createImageBitmap(photo).catch(() => null);
-    if (!decoded) throw new SegmentError({ title: "Not a photograph", detail: "this browser cannot open the file" });
+    if (!decoded) {
+      const heic = /hei[cf]/i.test(`${photo.type} ${photo.name}`);
+      const detail = `this browser cannot open the file${heic ? ": it is HEIC, which Safari opens, or send a JPEG" : ""}`;
+      throw new SegmentError({ title: "Not a photograph", detail });
+    }
     const ready = await shrink(photo, contract.resize, { decoded });
     const scale = Math.min(1, side / Math.max(ready.original.width, ready.original.height));
     const resizeWidth = Math.max(1, Math.round(ready.original.width * scale));

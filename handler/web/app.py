@@ -16,6 +16,7 @@ from handler.pipeline import Result
 from handler.web import cors, formats, gzip
 from handler.web.auth import KEY_HEADER, check_key
 from handler.web.bodies import read_body, read_request
+from handler.web.load import Load
 from handler.web.routes import PAGES, ROOT, Rules, Service, methods
 from handler.web.schemas import HTML, JSON, MODEL_BYTES, PROBLEM, Problem
 
@@ -23,14 +24,14 @@ logger = logging.getLogger("segment.web")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Response:
+def handle(request: flask.Request, service: Service, rules: Rules, load: Load) -> flask.Response:
     """Return the response to any request. An error becomes a problem+json with the request's id."""
     started_s = time.perf_counter()
     request_id = _request_id(request)
     log_fields: dict[str, Any] = {"request_id": request_id, **trace_fields(request.headers, rules.project)}
     unexpected = None
     try:
-        response = _route(request, service, rules, log_fields)
+        response = _route(request, service, rules, load, log_fields)
     except SegmentError as error:
         response = _problem_response(error, request_id)
         log_fields["detail"] = error.detail
@@ -56,35 +57,41 @@ def handle(request: flask.Request, service: Service, rules: Rules) -> flask.Resp
     return response
 
 
-def _route(request: flask.Request, service: Service, rules: Rules, log_fields: dict[str, Any]) -> flask.Response:
+def _route(
+    request: flask.Request, service: Service, rules: Rules, load: Load, log_fields: dict[str, Any]
+) -> flask.Response:
     """Return the response to a request, and add to ``log_fields``. Raises SegmentError if it is not valid."""
-    log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
-    body = read_body(request, rules.max_body_bytes)
-    log_fields["bytes_up"] = len(body)
-    offered = methods(request.path)
-    if request.method == "OPTIONS":
-        response = flask.Response(status=204, headers={"Allow": offered})
-        del response.headers["Content-Type"]
+    with load.body() as keep:
+        log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
+        body = read_body(request, rules.max_body_bytes, keep)
+        log_fields["bytes_up"] = len(body)
+        offered = methods(request.path)
+        if request.method == "OPTIONS":
+            response = flask.Response(status=204, headers={"Allow": offered})
+            del response.headers["Content-Type"]
+            return response
+        if request.method not in offered.split(", ") and request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"the method must be one of {offered}, got {quoted(request.method)}", offered)
+        page = PAGES.get(request.path)
+        if request.method == "POST" or (page is not None and page.locked):
+            check_key(request, rules.api_keys)
+        if request.method == "POST":
+            data, options = read_request(request, body)
+            answer_format = formats.find(options.format)
+            with load.turn():
+                result = service.segment(data, options, answer_format.encoder(options.mask))
+                return _answer_response(result, options, answer_format, service.model, log_fields)
+        if page is None:
+            raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
+        if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
+            return _html_response()
+        content = page.read(service, rules, request.args)
+        response = flask.Response(
+            content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON
+        )
+        if page is PAGES[ROOT]:
+            response.vary.add("Accept")
         return response
-    if request.method not in offered.split(", ") and request.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed(f"the method must be one of {offered}, got {quoted(request.method)}", offered)
-    page = PAGES.get(request.path)
-    if request.method == "POST" or (page is not None and page.locked):
-        check_key(request, rules.api_keys)
-    if request.method == "POST":
-        data, options = read_request(request, body)
-        answer_format = formats.find(options.format)
-        result = service.segment(data, options, answer_format.encoder(options.mask))
-        return _answer_response(result, options, answer_format, service.model, log_fields)
-    if page is None:
-        raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
-    if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
-        return _html_response()
-    content = page.read(service, rules, request.args)
-    response = flask.Response(content if isinstance(content, bytes) else msgspec.json.encode(content), mimetype=JSON)
-    if page is PAGES[ROOT]:
-        response.vary.add("Accept")
-    return response
 
 
 def _html_response() -> flask.Response:

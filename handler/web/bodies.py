@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -13,7 +13,7 @@ import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from handler.errors import BadRequest, TooLarge, UnsupportedMedia, quoted
+from handler.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMedia, quoted
 from handler.options import Options, parse_options
 from handler.web.contents import JSON_BODY, boundary_of, declared, describe_image, describe_text
 
@@ -36,8 +36,10 @@ class _JsonObject(list[tuple[str, Any]]):
     """A JSON object as a list of pairs, which keeps repeated names."""
 
 
-def read_body(request: flask.Request, max_body_bytes: int) -> bytes:
+def read_body(request: flask.Request, max_body_bytes: int, keep: Callable[[int], None]) -> bytes:
     """Return the whole body. Raises BadRequest if it breaks off, TooLarge if it is over ``max_body_bytes``.
+
+    Raises RequestTimeout if it comes too slowly. ``keep`` is called with the number of bytes of each part.
 
     The request keeps a copy instead of the stream, because functions-framework reads a stream to its end after every
     response, however long it is. If the body is too long, up to ``max_body_bytes`` more are read and discarded, or a
@@ -45,7 +47,11 @@ def read_body(request: flask.Request, max_body_bytes: int) -> bytes:
     """
     stream, length = request.stream, request.content_length
     request.stream = io.BytesIO()
-    body = b"".join(_read_chunks(stream, max_body_bytes + 1))
+    parts = []
+    for part in _read_chunks(stream, max_body_bytes + 1):
+        keep(len(part))
+        parts.append(part)
+    body = b"".join(parts)
     if len(body) > max_body_bytes:
         for _ in _read_chunks(stream, max_body_bytes):
             pass
@@ -57,11 +63,16 @@ def read_body(request: flask.Request, max_body_bytes: int) -> bytes:
 
 
 def _read_chunks(stream: IO[bytes], size: int) -> Iterator[bytes]:
-    """Yield the next ``size`` bytes, or fewer if the stream ends. Raises BadRequest if it breaks off."""
+    """Yield the next ``size`` bytes, or fewer if the stream ends. Raises BadRequest if it breaks off.
+
+    Raises RequestTimeout if the client is too slow.
+    """
     try:
         while size > 0 and (part := stream.read(min(size, CHUNK_BYTES))):
             yield part
             size -= len(part)
+    except TimeoutError as error:
+        raise RequestTimeout(str(error)) from error
     except Exception as error:  # each web server raises its own errors here
         raise BadRequest("the body must have its declared length, or whole chunks, got one that breaks off") from error
 

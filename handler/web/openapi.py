@@ -15,15 +15,16 @@ from handler.web.schemas import JSON, MODEL_BYTES, PROBLEM
 
 REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
-POST_PROBLEMS = (400, 413, 415, 500, 502, 503, 504)
+POST_PROBLEMS = (400, 408, 413, 415, 500, 502, 503, 504)
 REASONS = {
     400: "An option, the body or the image cannot be read",
     401: "The request has no valid API key",
+    408: "The request took longer to arrive than the service waits",
     413: "More bytes or pixels than the service accepts",
     415: "Not an image of a kind that the service accepts",
     500: "A defect of the service",
     502: "The model's answer does not match its contract",
-    503: "The model server cannot be reached, is busy, or does not serve the model",
+    503: "The service or the model server is busy, or the model server cannot be reached or does not serve the model",
     504: "The model did not answer within the deadline",
 }
 TIMING = {"description": "milliseconds of decode, mold, predict, unmold, encode", "schema": {"type": "string"}}

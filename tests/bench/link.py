@@ -30,17 +30,25 @@ class Link:
             while True:
                 near = self._listening.accept()[0]
                 far = socket.create_connection((self._target[0], int(self._target[1])))
-                for source, sink in ((near, far), (far, near)):
-                    sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._relay, args=(near, far), daemon=True).start()
+
+    def _relay(self, near, far):
+        """Relay both ways until both have ended, and close both sockets."""
+        with near, far:
+            back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
+            back.start()
+            self._pump(near, far)
+            back.join()
 
     def _pump(self, source, sink):
         due_s = 0.0
         with suppress(OSError):
+            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while block := source.recv(BLOCK_BYTES):
                 due_s = max(due_s, time.perf_counter() - BURST_S) + len(block) / self._bytes_per_s
                 time.sleep(max(0.0, due_s - time.perf_counter()))
                 sink.sendall(block)
+        with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
 

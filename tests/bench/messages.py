@@ -33,7 +33,8 @@ def contracts(folder):
 def request(photo, contract, model):
     """Return the PredictRequest that the function sends for a photograph."""
     needed = functools.partial(_needed, contract=contract)
-    inputs, _ = pipeline.encode_inputs(decode_image(photo, Limits(), needed), contract)
+    molded, frame = mold.mold(decode_image(photo, Limits(), needed), contract.resize, contract.image.padded)
+    inputs = pipeline.encode_inputs(molded, frame, contract)
     names = tuple(output.name for output in contract.outputs)
     return wire.encode_request(wire.ModelSpec(model), contract.signature, inputs, names)
 

@@ -14,6 +14,7 @@ from tests.support.backend import Backend, serve
 from tests.support.function import running
 from tests.support.images import noise
 from tests.support.processes import StandIn
+from tests.support.waiting import wait_for
 
 logger = logging.getLogger(__name__)
 CLIENTS = 16
@@ -82,8 +83,7 @@ def test_health_answers_beside_sixteen_slow_requests(tmp_path):
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         clients = [pool.submit(function.post, noise()) for _ in range(CLIENTS)]
-        while backend.calls.count("serving_default") < 8:
-            time.sleep(0.01)
+        wait_for(lambda: backend.calls.count("serving_default") == 8)
         for path in ("/health", "/ready"):
             start_s = time.monotonic()
             assert function.get(path).status == 200

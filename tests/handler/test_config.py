@@ -12,7 +12,7 @@ from handler.model.contract import Resize
 def test_defaults():
     config = Config.from_environ({})
     assert (config.tf_serving_address, config.model_name, config.deadline_s) == ("localhost:8500", "shapes", 20.0)
-    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 48 << 20)
+    assert (config.max_body_bytes, config.max_pixels) == (20 * 1024 * 1024, 9344 * 7008)
     assert (config.matterport.resize.min_dim, config.matterport.resize.max_dim) == (800, 1024)
     assert config.image_kinds == ("jpeg", "png", "webp")
     assert config.image_transport == "int8"
@@ -29,6 +29,7 @@ def test_everything_can_be_set():
             "MODEL_CONCURRENCY": "4",
             "MAX_BODY_BYTES": "1000",
             "MAX_PIXELS": "50e6",
+            "DECODE_MEMORY_BYTES": "600e6",
             "IMAGE_KINDS": "png, avif",
             "IMAGE_TRANSPORT": "jpeg",
             "CORS_ORIGINS": "https://a.example, http://localhost:3000",
@@ -48,7 +49,7 @@ def test_everything_can_be_set():
         }
     )
     assert config.tf_serving_address == "unix:/tmp/tfs"
-    assert config.max_pixels == 50_000_000
+    assert (config.max_pixels, config.decode_memory_bytes) == (50_000_000, 600_000_000)
     assert config.model_concurrency == 4
     assert config.image_kinds == ("png", "avif")
     assert config.image_transport == "jpeg"
@@ -92,6 +93,7 @@ def test_resize_mode_none_is_pad64_that_never_enlarges():
         ("MODEL_NAME", "a\udcff", "MODEL_NAME must be a non-empty text, got 'a.*udcff'"),
         ("MAX_PIXELS", "many", "MAX_PIXELS must be a whole number from 1, got 'many'"),
         ("MAX_PIXELS", "inf", "got 'inf'"),
+        ("DECODE_MEMORY_BYTES", "1Gi", "DECODE_MEMORY_BYTES must be a whole number from 1, or empty for what"),
         ("IMAGE_KINDS", "jpeg,psd", "IMAGE_KINDS must be some of jpeg, png, webp, gif.*, got 'jpeg,psd'"),
         ("IMAGE_KINDS", " ", "IMAGE_KINDS must be some of"),
         ("IMAGE_TRANSPORT", "png", "IMAGE_TRANSPORT must be one of int8, jpeg, got 'png'"),

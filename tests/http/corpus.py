@@ -1,5 +1,6 @@
 """Images as phones and browsers send them: one black block on white, in every kind, mode and orientation."""
 
+import functools
 import io
 import struct
 import zlib
@@ -34,15 +35,17 @@ class Sample:
     dark: tuple[int, int, int, int]
 
 
-def samples() -> list[Sample]:
+@functools.cache
+def samples() -> tuple[Sample, ...]:
     """Return the corpus, the same on every call."""
     parts = (_small, _jpegs, _cmyk, _turned, _png_modes, _transparent, _by_hand, _webps, _large)
-    return [sample for part in parts for sample in part()]
+    return tuple(sample for part in parts for sample in part())
 
 
-def lenient() -> list[Sample]:
+@functools.cache
+def lenient() -> tuple[Sample, ...]:
     """Return images that browsers and OpenCV show as they are, but that Pillow alone refuses, turns or finds large."""
-    return [*_endless(), *_odd_chunks(), *_xmp(), _of_a_phone()]
+    return (*_endless(), *_odd_chunks(), *_xmp(), _of_a_phone())
 
 
 def _endless():

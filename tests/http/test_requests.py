@@ -233,7 +233,7 @@ def test_too_many_pixels_and_too_many_bytes(function):
     bomb = io.BytesIO()
     Image.new("1", (9000, 10000)).save(bomb, "PNG", optimize=True)
     assert len(bomb.getvalue()) < 15_000
-    assert "at most 50331648 pixels, got 9000 x 10000" in problem(function.post(bomb.getvalue()), 413)
+    assert "at most 65482752 pixels, got 9000 x 10000" in problem(function.post(bomb.getvalue()), 413)
     assert "at most 20971520 bytes, got 20971521" in problem(function.post(bytes(20 * 2**20 + 1)), 413)
 
 

@@ -33,9 +33,10 @@ class Function:
         self.program, self.backend = program, backend
         self.port, self.log = program.port, program.log
         self.url = f"http://{HOST}:{self.port}"
+        self.answer_s = ANSWER_S
 
     def ask(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=self.answer_s)
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
@@ -57,8 +58,15 @@ class Function:
 
     def peak_bytes(self):
         """Return the most memory that any process of the function's group had resident since it started."""
+        return max(self._peaks_bytes())
+
+    def peak_bytes_of_all(self):
+        """Return the sum of what each process of the group had resident at most; pages that they share count twice."""
+        return sum(self._peaks_bytes())
+
+    def _peaks_bytes(self):
         found = [re.search(r"VmHWM:\s+(\d+) kB", (one / "status").read_text()) for one in self._processes()]
-        return max(1024 * int(peak[1]) for peak in found)
+        return [1024 * int(peak[1]) for peak in found]
 
     def cpu_s(self):
         """Return the processor seconds that the function's processes have taken."""

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from deploy.export.source import Source
 from handler.image.decode import Limits, decode_image
 
 TENSOR = ("way", "name", "model", "int8")  # the columns of the table of tensors
+EXPORTS = RECIPES | {"int8": partial(signatures.int8, jpeg=False)}  # the report sends int8 images alone
 PICTURE_PX, LEAST_PX, AT_FULL_SIZE = 960, 320, 20  # longer side of a picture on the page, for up to so many images
 
 
@@ -55,22 +57,23 @@ def write_report(source: Source, folder: Path, output: Path, seen: Sequence[str]
     with page_writer(output) as save:
         paths, skipped = readable_images(paths, others, folder)
         side = round(max(LEAST_PX, PICTURE_PX * min(1.0, math.sqrt(AT_FULL_SIZE / len(paths)))))
-        with tempfile.TemporaryDirectory() as exports, _models(source, Path(exports)) as models:
+        exported = {kind: EXPORTS[kind](source) for kind in (EXPORTS if source.is_plain else ["int8"])}
+        with tempfile.TemporaryDirectory() as scratch, _models(source, exported, Path(scratch)) as models:
             measured = [_measure(path, models, side) for path in tqdm(paths, desc="report", unit="image")]
-        figures = {**_figures(source, measured, skipped, others), "seen": seen}
+        tensors = check.tensors(source, exported["int8"])
+        figures = {**_figures(source, tensors, measured, skipped, others), "seen": seen}
         save(page.render(figures, [one.pictures for one in measured]), json.dumps(figures, indent=1))
     return output
 
 
 @contextmanager
-def _models(source: Source, exports: Path) -> Iterator[dict[str, Segment]]:
-    """Yield the models to ask: ``source`` in TensorFlow, and each kind that fits its dialect, exported and served."""
-    kinds = list(RECIPES) if source.is_plain else ["int8"]
+def _models(source: Source, exported: Mapping[str, signatures.Exported], folder: Path) -> Iterator[dict[str, Segment]]:
+    """Yield the models to ask: ``source`` in TensorFlow, and each export, written to ``folder`` and served."""
     with ExitStack() as servers:
         models = {"source": in_tensorflow(source)}
-        for kind in tqdm(kinds, desc="exporting", unit="export"):
-            versions.write(RECIPES[kind](source), exports / kind)
-            models[kind] = servers.enter_context(on_model_server(exports / kind, source.settings))
+        for kind, export in tqdm(exported.items(), desc="exporting", unit="export"):
+            versions.write(export, folder / kind)
+            models[kind] = servers.enter_context(on_model_server(folder / kind, source.settings))
         yield models
 
 
@@ -106,7 +109,11 @@ def _measure(path: Path, models: Mapping[str, Segment], side: int) -> Measured:
 
 
 def _figures(
-    source: Source, measured: Sequence[Measured], skipped: Sequence[Mapping[str, str]], others: Sequence[str]
+    source: Source,
+    tensors: Sequence[tuple[str, ...]],
+    measured: Sequence[Measured],
+    skipped: Sequence[Mapping[str, str]],
+    others: Sequence[str],
 ) -> dict[str, Any]:
     """Return the figures of the JSON and the page; bytes are means over the images."""
     kinds, images = list(measured[0].comparisons), [one.figures for one in measured]
@@ -115,7 +122,7 @@ def _figures(
         "source": source.graph.description,
         "dialect": source.dialect,
         "because": check.describe_source(source),
-        "tensors": [dict(zip(TENSOR, row, strict=True)) for row in check.tensors(source, signatures.int8(source))],
+        "tensors": [dict(zip(TENSOR, row, strict=True)) for row in tensors],
         "labels": {str(key): name for key, name in source.labels.items()},
         "instances": sum(one["instances"] for one in images),
         "saturated_share": saturated_share([one.reference for one in measured]) if "int8-cast" in kinds else None,

@@ -103,7 +103,11 @@ def on_model_server(
 ) -> Iterator[Segment]:
     """Serve the export under ``base`` on a stand-in, in one of two encodings, and ask with the function's client."""
     flags = Flags(
-        port=0, model_name="model", model_base_path=str(base), enable_serialization_as_tensor_content=tensor_content
+        port=0,
+        model_name="model",
+        model_base_path=str(base.resolve()),
+        enable_serialization_as_tensor_content=tensor_content,
+        max_num_load_retries=0,
     )
     with ModelServer(flags) as server:
         client = ModelClient(Channel(server.target, "model"), wire.ModelSpec("model"), DEADLINE_S, settings)

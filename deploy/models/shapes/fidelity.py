@@ -31,30 +31,29 @@ from handler.pipeline import Transport
 ENCODINGS = {"proto fields": False, "tensor_content": True}  # TensorFlow Serving's default first
 
 
-def segment_all(source: Source, images: NDArray[np.uint8], work: Path) -> dict[str, list[Segmentation]]:
+def segment_all(source: Source, images: NDArray[np.uint8], bases: Mapping[str, Path]) -> dict[str, list[Segmentation]]:
     """Segment ``images`` uint8 [n, h, w, 3] with float32 in TensorFlow, and with each export in each encoding.
 
-    Exports go into ``work``. Return the segmentations by ``float32`` and ``kind, encoding``.
+    ``bases``: kind -> base path of an export. Return the segmentations by ``float32`` and ``kind, encoding``.
     """
     segment = in_tensorflow(source)
     found = {"float32": [segment(encode_png(image)) for image in tqdm(images, desc="float32", unit="image")]}
-    for kind in ("int8-cast", "int8"):
-        write.write(RECIPES[kind](source), work / kind)
+    for kind, base in bases.items():
         for encoding, tensor_content in ENCODINGS.items():
             name = f"{kind}, {encoding}"
-            with on_model_server(work / kind, source.settings, tensor_content=tensor_content) as segment:
+            with on_model_server(base, source.settings, tensor_content=tensor_content) as segment:
                 found[name] = [segment(encode_png(image)) for image in tqdm(images, desc=name, unit="image")]
     return found
 
 
-def count_equal(source: Source, images: NDArray[np.uint8], work: Path) -> int:
+def count_equal(source: Source, images: NDArray[np.uint8], base: Path) -> int:
     """Return for how many ``images``, sent as JPEG, both transports give the same answer to the last bit.
 
-    The int8 export is in ``work``.
+    ``base``: base path of the int8 export.
     """
     with ExitStack() as servers:
         ways = [
-            servers.enter_context(on_model_server(work / "int8", source.settings, transport=transport))
+            servers.enter_context(on_model_server(base, source.settings, transport=transport))
             for transport in get_args(Transport)
         ]
         photos = [encode_jpeg(image) for image in images]
@@ -131,8 +130,11 @@ def main() -> None:
     source = export.source()
     scenes = dataset.load_or_draw(args.work / "held_out.npz", dataset.HELD_OUT_SEED, args.scenes)
     with tempfile.TemporaryDirectory() as folder:
-        rows = figures_of(segment_all(source, scenes.images, Path(folder)), scenes)
-        equal = count_equal(source, scenes.images, Path(folder))
+        bases = {kind: Path(folder, kind) for kind in ("int8-cast", "int8")}
+        for kind, base in bases.items():
+            write.write(RECIPES[kind](source), base)
+        rows = figures_of(segment_all(source, scenes.images, bases), scenes)
+        equal = count_equal(source, scenes.images, bases["int8"])
         transport = measure_transport(Path(folder))
     jpeg = f"as JPEG and as int8 of the same JPEG: {equal} of {args.scenes} answers are equal to the last bit"
     print(f"{describe(rows)}\n\n{jpeg}\n\n{describe_transport(transport)}")

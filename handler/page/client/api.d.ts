@@ -229,6 +229,9 @@ export interface components {
         /**
          * ModelContract
          * @description The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from.
+         *
+         *         ``jpeg``: the second signature, of schema 2. JSON leaves it out if there is none: functions that know schema 1 alone
+         *         still read the contract.
          */
         ModelContract: {
             /** @default 1 */
@@ -254,6 +257,7 @@ export interface components {
             anchors: components["schemas"]["AnchorInput"] | null;
             /** @default serving_default */
             signature: string;
+            jpeg?: components["schemas"]["JpegInput"];
         };
         /**
          * ImageInput
@@ -386,6 +390,21 @@ export interface components {
             strides: number[];
         };
         /**
+         * JpegInput
+         * @description The signature that takes a photograph as a JPEG, ``image`` string [n], and its ``orientation``, int32 [n].
+         *
+         *         The graph decodes it, resizes it by the contract's rule, and turns it from EXIF's orientation, 1..8. The int8 tensor
+         *         that it makes is, bit for bit, the one that the client would have sent. The outputs are those of the contract.
+         */
+        JpegInput: {
+            /** @default image_jpeg */
+            image: string;
+            /** @default orientation */
+            orientation: string;
+            /** @default segment_jpeg */
+            signature: string;
+        };
+        /**
          * Problem
          * @description ``application/problem+json``, RFC 9457: what was expected, then what came.
          */
@@ -489,6 +508,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The request took longer to arrive than the service waits */
+            408: {
+                headers: {
+                    /** @description echoed from the request, or generated */
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description More bytes or pixels than the service accepts */
             413: {
                 headers: {
@@ -533,7 +563,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The service or the model server is busy, or the model server cannot be reached or does not serve the model */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */
@@ -634,7 +664,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The service or the model server is busy, or the model server cannot be reached or does not serve the model */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */
@@ -702,7 +732,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The model server cannot be reached, is busy, or does not serve the model */
+            /** @description The service or the model server is busy, or the model server cannot be reached or does not serve the model */
             503: {
                 headers: {
                     /** @description echoed from the request, or generated */

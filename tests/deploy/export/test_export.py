@@ -25,8 +25,9 @@ from deploy.models.shapes import bundled, dataset, export, fidelity
 from handler.image.decode import TURNS, Limits, Photo, decode_image
 from handler.model import mold, quantize
 from handler.model.contract import JpegInput, ModelContract
+from tests.support import counts
 
-SCENES = 40
+SCENES = counts.pick(8, 40)
 ROOT = Path(__file__).parents[3]
 
 
@@ -36,16 +37,17 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def figures(source, tmp_path_factory):
+def figures(source, exported):
     scenes = dataset.draw(dataset.HELD_OUT_SEED, SCENES)
-    return fidelity.against_float32(fidelity.segment_all(source, scenes.images, tmp_path_factory.mktemp("exports")))
+    bases = {kind: exported(kind) for kind in ("int8-cast", "int8")}
+    return fidelity.against_float32(fidelity.segment_all(source, scenes.images, bases))
 
 
 @pytest.mark.counted
 @pytest.mark.parametrize("encoding", ["proto fields", "tensor_content"])
 def test_int8_gives_the_masks_of_float32(figures, encoding):
     row = figures[f"int8, {encoding}"]
-    assert row.instances > 200
+    assert row.instances > 5 * SCENES
     assert (row.lost, row.extra) == (0, 0)
     assert row.iou_mean >= 0.999
     assert row.iou_min_large >= 0.98
@@ -61,9 +63,8 @@ def test_naive_casts_are_recovered(figures, encoding):
     assert row.lost <= 0.05 * row.instances
 
 
-def test_int8_inputs_and_contract(source, tmp_path):
-    folder = write.write(signatures.int8(source), tmp_path)
-    assert folder == tmp_path / "1"
+def test_int8_inputs_and_contract(exported):
+    (folder,) = exported("int8").glob("[0-9]*")
     loaded = tf.saved_model.load(str(folder))
     query = tf.constant([1, 2, 3], tf.int8)
     texts = loaded.signatures["segment_contract"](query=query)["contract"].numpy()
@@ -208,7 +209,7 @@ def test_a_failed_export_leaves_nothing(source, tmp_path):
         tf.debugging.assert_greater(tf.reduce_sum(tf.cast(input_image, tf.float32)), 1e9)
         return {"mrcnn_detection": tf.zeros([1, 1, 6]), "mrcnn_mask": input_image}
 
-    exported.functions = {"serving_default": broken}
+    exported.functions, exported.warm_up = {"serving_default": broken}, {}
     with pytest.raises(ExportError, match="must run on an image of 1024 x 1024"):
         write.write(exported, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import functools
 import io
 import random
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -94,6 +95,18 @@ def test_photographs_of_every_kind():
     for _ in range(counts.pick(12, 300)):
         height, width = (rng.choice((*SIDES, rng.randint(1, 300), rng.randint(100, 1700))) for _ in "hw")
         assert_equal(photo(rng, height, width), RULES)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("factor", [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411])
+def test_samplings_that_pillow_does_not_write(factor):
+    rng = random.Random(factor)
+    for height, width in ((1, 1), (17, 31), (333, 257), (1200, 1600)):
+        with Image.open(io.BytesIO(photo(rng, height, width))) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        written, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])
+        assert written
+        assert_equal(data.tobytes(), RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -98,7 +98,7 @@ def in_tensorflow(folder, image):
 
 
 SOURCES = ("builder", "builder, Keras 2", "TensorFlow 2", "TensorFlow 1")
-DAILY = [("builder", "int8"), ("TensorFlow 1", "int8")]
+DAILY = [("TensorFlow 1", "int8")]
 
 
 @pytest.mark.parametrize(

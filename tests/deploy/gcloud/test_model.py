@@ -82,7 +82,6 @@ def test_a_gpu(cloud, model):
 
 def test_the_server_knows_its_flags(cloud, model):
     given = option(deployment(cloud.done("model", model)), "args").split(",")
-    given.remove("--allow_version_labels_for_unavailable_models=true")  # which the stand-in does not have
     parsed = flags.parse(given)
     assert (parsed.port, parsed.enable_grpc_healthcheck_service) == (8500, True)
 

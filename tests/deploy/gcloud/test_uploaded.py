@@ -13,7 +13,7 @@ import venv
 import pytest
 
 from deploy.local import exports
-from deploy.local.photo import write_coins
+from deploy.local.photo import write_photo
 from deploy.local.stack import free_ports
 from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model
@@ -76,7 +76,7 @@ def test_it_segments_a_photograph(call, settings, tmp_path):
     try:
         wait_for(port, process, log)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/", write_coins(tmp_path / "coins.png").read_bytes())
+        connection.request("POST", "/", write_photo(tmp_path / "coins.png").read_bytes())
         response = connection.getresponse()
         answer = json.loads(response.read())
         connection.close()

@@ -28,11 +28,11 @@ def test_the_program_is_started_without_the_entrypoint_that_opens_rest(overlay, 
 
 @EACH
 def test_every_flag_is_one_of_tf_serving(overlay, pod):
-    known, others = parsed(overlay, pod)
+    known, _ = parsed(overlay, pod)
     assert [port["containerPort"] for port in pod.main["ports"]] == [known.port] == [8500]
     assert known.enable_grpc_healthcheck_service
     assert known.enable_serialization_as_tensor_content
-    assert others["allow_version_labels_for_unavailable_models"] is True
+    assert known.allow_version_labels_for_unavailable_models
 
 
 @EACH

@@ -11,7 +11,6 @@ from .rendered import environment, kind
 KNOWN = {entry.name for entry in fields(flags.Flags)}
 # Flags of TensorFlow Serving that the stand-in does not have, and how their values are read. Source: main.cc.
 OTHERS: dict[str, Callable[[str], object]] = {
-    "allow_version_labels_for_unavailable_models": {"true": True, "false": False}.__getitem__,
     "tensorflow_intra_op_parallelism": int,
     "tensorflow_inter_op_parallelism": int,
 }

@@ -34,8 +34,6 @@ def test_values_keep_their_equals_signs_and_the_last_of_a_flag_counts():
     ("arguments", "words"),
     [
         ([], "model_base_path or --model_config_file"),
-        ([BASE, "--nope=1"], "--nope=1"),
-        ([BASE, "port=1"], "port=1"),
         ([BASE, "--port"], "--port=value"),
         ([BASE, "--port=http"], "'http'"),
         ([BASE, "--port=65536"], "65536"),
@@ -52,6 +50,12 @@ def test_a_wrong_flag_is_named(arguments, words):
         parse(arguments)
     assert words in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("unknown", ["--nope=1", "port=1", "-port=1", "model"])
+def test_what_is_no_flag_is_printed_and_ignored(unknown, capsys):
+    assert parse([unknown, BASE]) == parse([BASE])
+    assert capsys.readouterr().err.startswith(f"unknown argument: {unknown};")
 
 
 def test_usage_tells_every_flag():

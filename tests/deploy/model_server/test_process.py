@@ -21,7 +21,7 @@ from .conftest import GOLDEN
 
 MODEL = GOLDEN / "models" / "half_plus_two"
 ROOT = Path(__file__).parents[3]
-CHECK = "/grpc.health.v1.Health/Check"
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 
 
 class Process:
@@ -81,19 +81,38 @@ def health(target, service):
     return health_pb2.HealthCheckResponse.FromString(reply).status
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def watched(target, service):
+    """Return the first status of a watch."""
+    request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+    with grpc.insecure_channel(target) as channel:
+        return health_pb2.HealthCheckResponse.FromString(next(channel.unary_stream(WATCH)(request, timeout=10))).status
+
+
+def refused(target, path, request):
+    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as failure:
+        channel.unary_unary(path)(request, timeout=10)
+    return failure.value.code(), failure.value.details()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.campaign)])
 def test_serves_is_healthy_and_stops(start, number):
     process = start("--port=0", f"--model_base_path={MODEL}", "--enable_grpc_healthcheck_service")
     target = process.wait_for_line(r"over gRPC at (127\.0\.0\.1:\d+)")[1]
     for service in ("", "ModelService", "PredictionService"):
         assert health(target, service) == health_pb2.HealthCheckResponse.SERVING
-    with pytest.raises(grpc.RpcError) as failure:
-        health(target, "nope")
-    assert failure.value.code() == grpc.StatusCode.NOT_FOUND
+        assert watched(target, service) == health_pb2.HealthCheckResponse.SERVING
+    assert watched(target, "nope") == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    assert refused(target, CHECK, health_pb2.HealthCheckRequest(service="nope").SerializeToString()) == (
+        grpc.StatusCode.NOT_FOUND,
+        "service name unknown",
+    )
+    invalid = grpc.StatusCode.INVALID_ARGUMENT, "could not parse request"
+    assert refused(target, CHECK, b"\xff") == invalid
     process.popen.send_signal(number)
     assert process.exit_code() == 0, process.lines
 
 
+@pytest.mark.campaign
 def test_a_unix_socket_alone(start, tmp_path):
     path = tmp_path / "grpc.sock"
     process = start(
@@ -115,6 +134,7 @@ def test_waits_deaf_until_the_base_path_has_a_version(start, tmp_path):
     process.wait_for_line("over gRPC at")
 
 
+@pytest.mark.campaign
 def test_stops_while_it_waits(start, tmp_path):
     process = start("--port=0", f"--model_base_path={tmp_path}")
     process.wait_for_line("no numbered version")
@@ -125,8 +145,10 @@ def test_stops_while_it_waits(start, tmp_path):
 def test_a_broken_first_version_ends_it_as_it_ends_tensorflow_serving(start, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"\xff broken")
-    process = start("--port=0", "--model_name=m", f"--model_base_path={tmp_path}")
+    retries = "--max_num_load_retries=2", "--load_retry_interval_micros=1000"
+    process = start("--port=0", "--model_name=m", f"--model_base_path={tmp_path}", *retries)
     assert process.exit_code() == 255
+    assert sum("cannot be loaded" in line for line in process.lines) == 3
     assert process.lines[-1] == (
         "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available:"
         " {{{name: m version: 1} due to error: OUT_OF_RANGE: Read less bytes than requested}, }"
@@ -142,17 +164,28 @@ def test_a_taken_port_is_one_line_at_once(start):
     assert f"127.0.0.1:{port}" in process.lines[0]
 
 
-def test_a_wrong_flag_is_one_line(start):
-    process = start("--prot=1", f"--model_base_path={MODEL}")
+def test_a_wrong_value_is_one_line(start):
+    process = start("--port=x", f"--model_base_path={MODEL}")
     assert process.exit_code() == 1
     assert len(process.lines) == 1
-    assert "--prot=1" in process.lines[0]
+    assert "--port" in process.lines[0]
+
+
+def test_what_tensorflow_serving_refuses_ends_it_with_its_words_and_exit_code(start):
+    process = start("--prot=1", "--model_name=m", "--model_base_path=models/m")
+    assert process.exit_code() == 255
+    assert process.lines[0].startswith("unknown argument: --prot=1")
+    assert process.lines[-1] == (
+        "Failed to start server. Error: INVALID_ARGUMENT: Expected model m to have an absolute path or URI;"
+        " got base_path()=models/m"
+    )
 
 
 def test_a_config_file_names_several_models(start, tmp_path):
     text = (GOLDEN / "models.config").read_text(encoding="utf-8").replace("models/", f"{GOLDEN}/models/")
     (tmp_path / "models.config").write_text(text, encoding="utf-8")
-    process = start("--port=0", f"--model_config_file={tmp_path / 'models.config'}")
+    labels = "--allow_version_labels_for_unavailable_models"
+    process = start("--port=0", f"--model_config_file={tmp_path / 'models.config'}", labels)
     process.wait_for_line("serving tiny, half_plus_two over gRPC")
 
 

@@ -111,7 +111,9 @@ def test_short_string_lists_repeat():
         shaped(types_pb2.DT_RESOURCE, 1),
         shaped(types_pb2.DT_INT8, -1),
         shaped(types_pb2.DT_INT8, 2**40, 2**40),
-        shaped(types_pb2.DT_INT8, *[1] * 255),
+        shaped(types_pb2.DT_INT8, *[1] * 65),  # to 254 TensorFlow takes them, NumPy does not
+        shaped(types_pb2.DT_INT8, 0, 2**40, 2**40),  # TensorFlow takes it, NumPy does not
+        shaped(types_pb2.DT_BOOL, 2, tensor_content=b"\1\2"),
         shaped(types_pb2.DT_INT8, 2, tensor_content=b"x"),
         shaped(types_pb2.DT_INT8, 2, tensor_content=b"xxx"),
         shaped(types_pb2.DT_STRING, 2, tensor_content=b"\x01"),
@@ -122,6 +124,43 @@ def test_short_string_lists_repeat():
 def test_no_tensor_is_no_tensor(proto):
     with pytest.raises(tensors.TensorParseError):
         tensors.decode(proto)
+
+
+FIELDS: dict[str, list] = {  # some values of every field
+    "float_val": [1.5, -2.0],
+    "double_val": [1.5, -2.0],
+    "int_val": [1, -1, 200],
+    "int64_val": [1, -1],
+    "uint32_val": [1, 2],
+    "uint64_val": [1, 2],
+    "bool_val": [True, False],
+    "half_val": [15360, 1],
+    "scomplex_val": [1.0, 2.0, 3.0],
+    "dcomplex_val": [1.0, 2.0, 3.0],
+}
+
+
+@given(
+    number=st.sampled_from(sorted(tensors._FORMS)),
+    sizes=st.lists(st.sampled_from([-1, 0, 1, 2, 3]), max_size=3),
+    unknown_rank=st.booleans(),
+    content=st.none() | st.lists(st.sampled_from([0, 1, 2, 255]), max_size=32).map(bytes),
+    count=st.integers(0, 3),
+)
+def test_what_tensorflow_parses_is_parsed_alike_and_nothing_else(number, sizes, unknown_rank, content, count):
+    proto = shaped(number, *sizes)
+    proto.tensor_shape.unknown_rank = unknown_rank
+    getattr(proto, tensors._FORMS[number].field).extend(FIELDS[tensors._FORMS[number].field][:count])
+    if content is not None:
+        proto.tensor_content = content
+    try:
+        expected = tf.io.parse_tensor(proto.SerializeToString(), tf.dtypes.as_dtype(number)).numpy()
+    except tf.errors.InvalidArgumentError:
+        with pytest.raises(tensors.TensorParseError):
+            tensors.decode(proto)
+    else:
+        read = tensors.decode(proto)
+        assert (read.shape, read.dtype, read.tobytes()) == (expected.shape, expected.dtype, expected.tobytes())
 
 
 def test_a_dtype_without_a_field_is_refused():

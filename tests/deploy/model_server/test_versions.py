@@ -186,6 +186,23 @@ def test_a_vanished_base_path_changes_nothing(base, watch):
     assert latest(versions) == 1
 
 
+def test_a_file_with_a_number_for_a_name_is_taken_for_a_version(base, watch):
+    versions = watch()
+    wait_for(lambda: latest(versions) == 1)
+    (base / "9").write_bytes(b"")
+    reserve = "Error while attempting to reserve resources to load servable {name: m version: 9}"
+    message = f"{reserve}: MODEL_BASE_PATH/9; Not a directory"
+    wait_for(lambda: told(versions, base)[0] == [9, "END", Code.FAILED_PRECONDITION, message])
+    assert latest(versions) == 1
+
+
+def test_specific_without_versions_serves_none(base, watch):
+    versions = watch(policy=VersionPolicy(specific=frozenset()))
+    time.sleep(0.2)
+    assert versions.statuses() == []
+    assert not versions.settled.is_set()
+
+
 def test_all_and_specific_policies(base, watch):
     for name in (2, 3):
         add_version(base, name)

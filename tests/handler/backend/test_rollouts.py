@@ -20,10 +20,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from PIL import Image
 
-from deploy.local.photo import write_coins
+from deploy.local.photo import write_photo
 from deploy.models.shapes import bundled
 from tests.support import counts
-from tests.support.function import running
+from tests.support.function import ANSWER_S, running
 from tests.support.processes import StandIn
 
 KINDS = ("float32", "int8-cast", "int8")
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.counted
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     """Return the coins as a JPEG, which goes to the model as int8 or as it is."""
-    png = write_coins(tmp_path_factory.mktemp("photo") / "coins.png")
+    png = write_photo(tmp_path_factory.mktemp("photo") / "coins.png")
     encoded = io.BytesIO()
     Image.open(png).save(encoded, "JPEG", quality=95)
     return encoded.getvalue()
@@ -61,7 +61,8 @@ def replica(exported):
             f'model_config_list {{ config {{ name: "shapes" base_path: "{base}" model_platform: "tensorflow" '
             f"model_version_policy {{ specific {{ {policy} }} }} {labels} }} }}"
         )
-        return StandIn(f"--model_config_file={config}", log=folder / "replica.log", port=port)
+        flags = f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models"
+        return StandIn(*flags, log=folder / "replica.log", port=port)
 
     return replica
 
@@ -119,8 +120,10 @@ class Load:
             )
 
     def go_on(self):
-        """Let the clients ask for a while; return a count of their answers since the last time."""
-        time.sleep(LOAD_S)
+        """Let the clients ask for a while, until there is an answer; return a count of those since the last time."""
+        end_s = time.monotonic() + LOAD_S
+        while time.monotonic() < end_s or (not self._answers and time.monotonic() < end_s + ANSWER_S):
+            time.sleep(0.1)
         seen, self._answers = self._answers, []
         return Counter(seen)
 

@@ -12,19 +12,7 @@ from handler.errors import ModelTimeout, ModelUnavailable
 from tests.support.backend import Backend, serve
 from tests.support.client import connect, predict
 from tests.support.processes import free_port
-
-FAR_S = 60.0
-
-
-def soon_s(seconds=FAR_S):
-    return time.monotonic() + seconds
-
-
-def wait_for(condition):
-    end_s = soon_s()
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.001)
+from tests.support.waiting import soon_s, wait_for
 
 
 def test_pauses_double_vary_and_have_a_bound():

@@ -41,7 +41,7 @@ def test_an_orientation_is_applied_once():
 def test_transparency_becomes_white():
     seen = np.dstack([PHOTO, np.full(PHOTO.shape[:2], 255, np.uint8)])
     seen[:80, :, 3] = 0
-    shown = np.asarray(decode_image(heic(seen), LIMITS).image)
+    shown = np.asarray(decode_image(heic(seen), LIMITS).upright())
     assert (shown[:72] == 255).all()
     assert np.abs(shown[88:].astype(int) - PHOTO[88:]).mean() < 3
 
@@ -70,4 +70,4 @@ def test_damage_is_an_image_or_the_clients_fault():
         for at in rng.integers(0, len(data), 3):
             damaged[at] = rng.integers(256)
         with contextlib.suppress(ClientError):
-            assert decode_image(bytes(damaged), LIMITS).image.mode == "RGB"
+            assert decode_image(bytes(damaged), LIMITS).upright().mode == "RGB"

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from handler.errors import ContractViolation
 from handler.model.contract import AnchorInput, ImageInput, JpegInput, MaskOutput, MetaInput, ModelContract, Resize
 from tests.support.backend import INT8
+from tests.support.processes import ROOT
 
 INT8_CAST = ModelContract(
     image=ImageInput(dtype="int8", mean=(123.7, 116.8, 103.9), padded=True),
@@ -50,6 +53,20 @@ def test_an_input_for_the_size_is_stated_and_no_other_contract_has_its_field():
     assert "size_name" not in INT8.to_json()
     with pytest.raises(ContractViolation, match="input names must differ"):
         ModelContract.from_json(sized.to_json().replace('"image_size"', '"input_image"'))
+
+
+FIRST_CONTRACT = """
+import sys, threading
+from handler.model.contract import ModelContract
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(16)
+def read():
+    together.wait()
+    ModelContract.from_json(sys.argv[1])
+threads = [threading.Thread(target=read) for _ in range(16)]
+for one in threads: one.start()
+for one in threads: one.join()
+"""
 
 
 @given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
@@ -112,3 +129,10 @@ def test_a_letterbox_is_padded_in_the_graph():
     letterbox = Resize(mode="letterbox", min_dim=0, max_dim=640, frame_hw=(640, 640))
     with pytest.raises(ContractViolation, match=r"image.padded must be false with resize mode letterbox"):
         msgspec.structs.replace(INT8_CAST, resize=letterbox)
+
+
+@pytest.mark.parametrize("trial", range(3))
+def test_the_first_requests_may_read_the_contract_at_once(trial):
+    command = [sys.executable, "-c", FIRST_CONTRACT, INT8.to_json()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

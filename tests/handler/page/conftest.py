@@ -39,6 +39,13 @@ def locked(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """Yield a function that takes bodies of 1000 bytes at most."""
+    with scripted_function(tmp_path_factory.mktemp("narrow"), MAX_BODY_BYTES="1000") as running:
+        yield running
+
+
 @contextmanager
 def scripted_function(folder, **settings):
     backend = Backend()

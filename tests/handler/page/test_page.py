@@ -45,6 +45,15 @@ WATCH = """() => {
   performance.clearMarks();
   window.begun = performance.now();
 }"""
+PASTE = """async (data) => {
+  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+  await navigator.clipboard.write([new ClipboardItem({"image/png": new Blob([bytes], {type: "image/png"})})]);
+}"""
+HEIC_DECODER = """
+  delete window.OffscreenCanvas; // then the page itself decodes, not its worker
+  const decode = window.createImageBitmap;
+  window.createImageBitmap = (photo, ...rest) => decode(photo.type === "image/heic" ? photo.slice(4) : photo, ...rest);
+"""
 COINS = (package.FOLDER / "coins.webp").read_bytes()
 
 
@@ -171,7 +180,7 @@ def test_files(visit, shapes):
     picture = np.asarray(Image.open(io.BytesIO(saved(one, "picture"))).convert("RGB")).astype(int)
     photo = np.asarray(Image.open(io.BytesIO(COINS)).convert("RGB")).astype(int)
     assert picture.shape == photo.shape == (303, 384, 3)
-    changed = (abs(picture - photo).max(axis=2) > 40)[labels > 0].mean()
+    changed = (abs(picture - photo).max(axis=2) > 25)[labels > 0].mean()
     assert changed > 0.5
     svg = saved(one, "svg").decode()
     assert svg.count("<path") == 24
@@ -224,8 +233,44 @@ def test_a_camera_that_is_not_allowed(visit, scripted):
     assert one.problem() == "The camera cannot be used, or you did not allow it."
 
 
-def choose(visit, data, kind="image/png"):
-    visit.page.set_input_files("#file", [{"name": "photo.png", "mimeType": kind, "buffer": data}])
+def choose(visit, data, kind="image/png", name="photo.png"):
+    visit.page.set_input_files("#file", [{"name": name, "mimeType": kind, "buffer": data}])
+
+
+@pytest.mark.campaign
+def test_a_photograph_is_pasted(visit, shapes):
+    png = io.BytesIO()
+    Image.open(io.BytesIO(COINS)).save(png, "PNG")
+    one = visit(shapes, permissions=["clipboard-read", "clipboard-write"])
+    one.page.evaluate(PASTE, base64.b64encode(png.getvalue()).decode())
+    one.page.keyboard.press("Control+V")
+    assert one.rows().count() == 24
+
+
+@pytest.mark.campaign
+def test_heic_is_sent_as_jpeg_if_the_browser_decodes_it(visit, scripted):
+    """Chromium has no decoder: the one of the test takes a PNG behind four bytes, told to be HEIC."""
+    one = visit(scripted, script=HEIC_DECODER)
+    choose(one, b"heic" + noise(), "image/heic", "photo.heic")
+    assert one.rows().count() == 2
+    assert one.posts[0].headers["content-type"] == "image/jpeg"
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("kind", "name"), [("image/heic", "photo"), ("", "IMG_0001.HEIC")])
+def test_heic_that_the_browser_cannot_open_is_named(visit, scripted, kind, name):
+    one = visit(scripted)
+    choose(one, b"\0\0\0\x18ftypheic", kind, name)
+    assert one.problem() == "This browser cannot open the file: it is HEIC, which Safari opens, or send a JPEG."
+    assert one.posts == []
+
+
+@pytest.mark.campaign
+def test_413(visit, narrow):
+    one = visit(narrow, wrong=("413",))
+    choose(one, noise())
+    limit = "the body must be at most 1000 bytes"
+    assert one.problem().lower().startswith(f"the photograph is too large. {limit}")
 
 
 @pytest.mark.campaign
@@ -398,7 +443,7 @@ def test_twelve_megapixels_with_a_hundred_objects(visit, scripted):
         slide(one, "mask", value)
         one.page.wait_for_timeout(200)
     answered, begun = one.page.evaluate("[performance.getEntriesByName('answered')[0].startTime, begun]")
-    tasks = [took for start, took in one.page.evaluate("slow") if start > answered]
+    tasks = [(start - answered, took) for start, took in one.page.evaluate("slow") if start > answered]
     sent = scripted.log_lines()[-1]["bytes_up"]
     measured = {
         "answered_ms": answered - begun,
@@ -410,4 +455,4 @@ def test_twelve_megapixels_with_a_hundred_objects(visit, scripted):
     assert sent < len(photo.getvalue()) / 5
     box = json.loads(saved(one, "coco"))[0]["bbox"]
     assert np.abs(np.array(box) - np.array([6, 6, 40, 30]) * 4000 / 512).max() <= 9
-    assert max(tasks, default=0) <= LONGEST_TASK_MS
+    assert max((took for _, took in tasks), default=0) <= LONGEST_TASK_MS

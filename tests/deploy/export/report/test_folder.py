@@ -84,6 +84,7 @@ def keras(source, path):
     return rows, np.array(masks)
 
 
+@pytest.mark.campaign
 def test_all_images_are_measured_and_the_rest_is_named(figures, written):
     assert list(by_name(figures)) == ["<b>.png", "coins.png", "large.jpeg", "nothing.png", "scene.WebP"]
     assert [one["name"] for one in figures["skipped"]] == [BROKEN]
@@ -92,6 +93,7 @@ def test_all_images_are_measured_and_the_rest_is_named(figures, written):
     assert sorted(path.name for path in written.parent.iterdir()) == ["report.html", "report.json"]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["<b>.png", "coins.png", "scene.WebP"])
 def test_the_reference_is_keras(source, photos, figures, name):
     rows, masks = keras(source, photos / name)
@@ -102,6 +104,7 @@ def test_the_reference_is_keras(source, photos, figures, name):
     assert 0 < by_hand < 1
 
 
+@pytest.mark.campaign
 def test_int8_answers_as_float32(figures):
     row = figures["kinds"]["int8"]
     assert row["instances"] == figures["instances"] >= 30
@@ -115,6 +118,7 @@ def test_int8_answers_as_float32(figures):
     assert int8_cast["pixels_gone"] + int8_cast["pixels_come"] > row["pixels_gone"] + row["pixels_come"]
 
 
+@pytest.mark.campaign
 def test_totals_are_those_of_the_images(figures):
     images = figures["images"]
     assert figures["instances"] == sum(one["instances"] for one in images)
@@ -129,6 +133,7 @@ def test_totals_are_those_of_the_images(figures):
         assert total["up"] == pytest.approx(sum(one["bytes"][kind]["up"] for one in images) / len(images))
 
 
+@pytest.mark.campaign
 def test_bytes_are_those_of_the_tensors(figures):
     """coins.png is 303 x 384, in a frame of 320 x 384: 100 bytes of names and shapes a tensor, at most."""
     sent = by_name(figures)["coins.png"]["bytes"]
@@ -140,6 +145,7 @@ def test_bytes_are_those_of_the_tensors(figures):
     assert sent["int8"]["down"] < sent["int8-cast"]["down"] < sent["float32"]["down"]
 
 
+@pytest.mark.campaign
 def test_an_image_without_objects_has_no_differences(figures):
     one = by_name(figures)["nothing.png"]
     assert (one["instances"], one["saturated_share"]) == (0, None)
@@ -160,6 +166,7 @@ class Reader(HTMLParser):
         self.links += [value for name, value in attrs.items() if name in ("src", "href", "action") and value]
 
 
+@pytest.mark.campaign
 def test_the_page_is_whole_and_asks_for_nothing(text):
     reader = Reader()
     reader.feed(text)
@@ -171,6 +178,7 @@ def test_the_page_is_whole_and_asks_for_nothing(text):
     assert len(text) < 5_000_000
 
 
+@pytest.mark.campaign
 def test_file_names_are_text_and_nothing_is_shown_as_nothing(text):
     reader = Reader()
     reader.feed(text)

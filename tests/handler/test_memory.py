@@ -1,0 +1,209 @@
+"""Memory for decoding: how much there is, and the line of those that wait for it."""
+
+import resource
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from handler.errors import Busy, TooLarge
+from handler.memory import MAX_PASSES, Memory, default_bytes, find_limit
+from tests.support.waiting import FAR_S, soon_s, wait_for
+
+
+class Line:
+    """Requests in threads of their own: each holds its bytes until it is told to end."""
+
+    def __init__(self, budget):
+        self.memory = Memory(budget)
+        self.begun, self._ends, self._pool = [], {}, ThreadPoolExecutor(64)
+
+    def ask(self, name, cost):
+        """Let one more ask; return once it holds its bytes, or waits in line."""
+        self._ends[name] = threading.Event()
+        waiting, begun = len(self.memory._line), len(self.begun)
+        self._pool.submit(self._hold, name, cost)
+        wait_for(lambda: len(self.memory._line) + len(self.begun) > waiting + begun)
+
+    def _hold(self, name, cost):
+        with self.memory.room(soon_s()) as reserve:
+            reserve(cost)
+            self.begun.append(name)
+            self._ends[name].wait(FAR_S)
+
+    def end(self, name, count):
+        """End one that holds bytes; return once ``count`` have begun in all."""
+        self._ends[name].set()
+        wait_for(lambda: len(self.begun) >= count)
+
+    def close(self):
+        for end in self._ends.values():
+            end.set()
+        self._pool.shutdown()
+        assert self.memory._free_bytes == self.memory.budget_bytes
+        assert self.memory._line == []
+
+
+@pytest.fixture
+def line():
+    one = Line(10)
+    yield one
+    one.close()
+
+
+def test_the_first_come_is_the_first_served(line):
+    for name, cost in (("a", 6), ("b", 6), ("c", 6), ("d", 6)):
+        line.ask(name, cost)
+    assert line.begun == ["a"]
+    for count, name in enumerate("abc", start=2):
+        line.end(name, count)
+    assert line.begun == ["a", "b", "c", "d"]
+
+
+def test_small_ones_pass_large_ones(line):
+    for name, cost in (("a", 6), ("large", 10), ("small", 4)):
+        line.ask(name, cost)
+    assert line.begun == ["a", "small"]
+    line.end("a", 2)
+    line.end("small", 3)
+    assert line.begun[-1] == "large"
+
+
+def test_a_large_one_is_passed_so_often_and_no_more(line):
+    line.ask("a", 6)
+    line.ask("large", 10)
+    for number in range(MAX_PASSES):
+        line.ask(number, 4)
+        line.end(number, number + 2)
+        wait_for(lambda: line.memory._free_bytes == 4)
+    line.ask("late", 1)
+    assert line.begun[-1] == MAX_PASSES - 1
+    line.end("a", MAX_PASSES + 2)
+    assert line.begun[-1] == "large"
+    line.end("large", MAX_PASSES + 3)
+    assert line.begun[-1] == "late"
+
+
+def test_a_large_one_among_many_small_ones_is_served():
+    shared, served = Memory(8), threading.Event()
+
+    def keep_asking():
+        while not served.is_set():
+            with shared.room(soon_s()) as reserve:
+                reserve(2)
+                time.sleep(0.0005)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(8):
+            pool.submit(keep_asking)
+        try:
+            for _ in range(5):
+                start_s = time.monotonic()
+                with shared.room(soon_s()) as reserve:
+                    reserve(8)
+                assert time.monotonic() - start_s < 10
+        finally:
+            served.set()
+
+
+def test_who_gets_no_turn_in_time_is_told_so(line):
+    line.ask("a", 6)
+    start_s = time.monotonic()
+    late = pytest.raises(Busy, match="must find 5 bytes of memory to decode, got 4 beside")
+    with late as raised, line.memory.room(soon_s(0.1)) as reserve:
+        reserve(5)
+    assert 0.1 <= time.monotonic() - start_s < 5
+    assert (raised.value.status, raised.value.retry_after_s) == (503, 5)
+
+
+def test_who_gives_up_holds_nobody_up(line):
+    line.ask("a", 6)
+    with ThreadPoolExecutor(1) as pool:
+
+        def give_up():
+            with pytest.raises(Busy), line.memory.room(soon_s(0.2)) as reserve:
+                reserve(10)
+
+        first = pool.submit(give_up)
+        wait_for(lambda: len(line.memory._line) == 1)
+        line.memory._line[0].passed = MAX_PASSES
+        line.ask("b", 4)
+        first.result()
+    wait_for(lambda: line.begun == ["a", "b"])
+
+
+def test_what_never_fits_is_too_large_at_once(line):
+    line.ask("a", 6)
+    too_large = pytest.raises(TooLarge, match="at most 10 bytes of memory to decode, got one of 11")
+    with too_large, line.memory.room(soon_s()) as reserve:
+        reserve(11)
+
+
+def test_who_asks_for_more_gives_back_what_it_has():
+    shared = Memory(10)
+    with shared.room(soon_s()) as reserve:
+        reserve(4)
+        reserve(3)
+        assert shared._free_bytes == 6
+        reserve(10)  # with the four it would never come
+        assert shared._free_bytes == 0
+    assert shared._free_bytes == 10
+
+
+def test_an_error_gives_everything_back():
+    shared = Memory(10)
+    with pytest.raises(KeyError), shared.room(soon_s()) as reserve:
+        reserve(4)
+        raise KeyError
+    assert shared._free_bytes == 10
+
+
+def test_the_default_is_a_workers_share_less_what_it_needs():
+    assert default_bytes(10**9, 1, 16) == 10**9 - 100_000_000 - 16 * 8_000_000
+    assert default_bytes(10**9, 2, 16) == 5 * 10**8 - 100_000_000 - 16 * 8_000_000
+    assert default_bytes(10**8, 1, 16) == 10**8 // 4
+
+
+def machine(root, groups, **limits):
+    """Write what Linux tells of control groups below a folder."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for path, text in limits.items():
+        file = root / "sys/fs/cgroup" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "limit", "named"),
+    [
+        ("0::/\n", {"memory.max": "1073741824\n"}, 1 << 30, "memory.max"),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "500\n", "memory.max": "700\n"}, 500, "a/memory.max"),
+        ("0::/of/the/host\n", {"memory.max": "700\n"}, 700, "memory.max"),
+        (
+            "5:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n",
+            {"memory/memory.limit_in_bytes": "800\n", "cpu,cpuacct/x/memory.max": "1\n"},
+            800,
+            "memory/memory.limit_in_bytes",
+        ),
+        (
+            "4:memory:/pod/c\n",
+            {"memory/pod/c/memory.limit_in_bytes": "600\n", "memory/memory.limit_in_bytes": "9223372036854771712\n"},
+            600,
+            "memory/pod/c/memory.limit_in_bytes",
+        ),
+    ],
+)
+def test_the_limit_of_a_control_group(tmp_path, groups, limits, limit, named):
+    root = machine(tmp_path, groups, **limits)
+    assert find_limit(root) == (limit, str(tmp_path / "sys/fs/cgroup" / named))
+
+
+def test_without_a_control_group_the_machine_is_the_limit(tmp_path, monkeypatch):
+    found, source = find_limit(tmp_path)
+    assert source == "the machine"
+    assert found > 1 << 28
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 27, 1 << 27))
+    assert find_limit(machine(tmp_path, "0::/\n", **{"memory.max": "max\n"})) == (1 << 27, "RLIMIT_AS")
