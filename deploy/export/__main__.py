@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
         with step("reading the source"):
             source = read_source()
         with step("running the source on pictures"):
-            settled = settle(source, args.images)
+            settled = settle(source, args.images, batch=getattr(args, "max_batch_size", 1) > 1)
         if args.kind == "check":
             from deploy.export.check import check  # noqa: PLC0415 - it needs the stand-in, as the report does
 

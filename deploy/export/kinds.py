@@ -3,7 +3,6 @@
 from typing import Literal, get_args
 
 DEFAULT = "int8"
-MAX_BATCH_SIZE = 8  # of images that a server joins, if the model takes several at once
 KINDS = {
     DEFAULT: "Lossless int8 image up, each detection's int8 mask down, self-describing: the one to deploy.",
     "int8-cast": "The recipe's int8 casts, which lose what does not fit, for clients that run it; Matterport only.",

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from deploy.export.kinds import DEFAULT, DIALECTS, KINDS, MAX_BATCH_SIZE
+from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
 from deploy.export.reading import Boxes, Channels, Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
 from handler.config import Config
@@ -47,10 +47,8 @@ def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParse
             add("--without-jpeg", action="store_true", help="leave out the signature that takes photographs as JPEG")
             size = "leave out the input image_size, for functions that know no contract of schema 3"
             add("--without-image-size", action="store_true", help=size)
-            most = (
-                "the most images that the server joins, if the model takes several at once (8); each size is warmed up"
-            )
-            add("--max-batch-size", type=_count, default=MAX_BATCH_SIZE, metavar="N", help=most)
+            most = "the most images of a batch that the model runs at once, if it can (1: one after the other)"
+            add("--max-batch-size", type=_count, default=1, metavar="N", help=most)
         if with_source:
             for add_group in (_add_source, _add_reading, _add_matterport, _add_detection, _add_yolo):
                 add_group(command)

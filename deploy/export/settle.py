@@ -75,9 +75,10 @@ class Seen:
     within: tuple[float, ...]
 
 
-def settle(source: Source, pictures: Path | None = None) -> Settled:
+def settle(source: Source, pictures: Path | None = None, *, batch: bool = False) -> Settled:
     """Run a source on pictures, the files of a folder or those of the exporter, and find how its tensors are meant.
 
+    With ``batch``, it is also tried with two images at once.
     Raises ExportError if it does not run, or if the pictures leave a doubt; the text names the option that settles it.
     Raises ContractViolation if the function would refuse an answer.
     """
@@ -106,7 +107,10 @@ def settle(source: Source, pictures: Path | None = None) -> Settled:
     refuse_pixels(rows[:, :4])
     _refuse_scores(rows[:, 5], source)
     lines.append(f"{_census(rows, source)} in {len(examples)} of {tried} pictures")
-    source = dataclasses.replace(source, takes_batch=_takes_batch(source, examples[0]))
+    if batch:
+        source = dataclasses.replace(source, takes_batch=_takes_batch(source, examples[0]))
+        if not source.takes_batch:
+            lines.append("the model does not take two images at once: the images of a batch run one after the other")
     return Settled(source, tuple(examples), tuple(lines))
 
 

@@ -15,7 +15,6 @@ import tensorflow as tf
 from deploy.export import batch, photograph, trial
 from deploy.export.answer import IMAGE_ZERO_POINT, MASK_LEVELS, answer, coded, rgb_of
 from deploy.export.graphs import NOT_INLINED, ExportError, Tensors
-from deploy.export.kinds import MAX_BATCH_SIZE
 from deploy.export.source import Source
 from handler.backend.metadata import META_HEAD
 from handler.model.contract import (
@@ -86,7 +85,7 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
         ANCHORS: tf.TensorSpec([None, None, 4], tf.float32, ANCHORS),
     }
 
-    @tf.function(input_signature=[specs])
+    @tf.function(input_signature=[specs], experimental_attributes=NOT_INLINED)
     def run(inputs: Tensors) -> Tensors:
         outputs = source.graph.call({**inputs, IMAGE: tf.cast(inputs[IMAGE], tf.float32)})
         return {DETECTIONS: outputs[DETECTIONS], MASKS: encode(outputs[MASKS])}
@@ -95,13 +94,10 @@ def _matterport(source: Source, image_type: tf.DType, encode: Callable[[tf.Tenso
     def serve(input_image: tf.Tensor, input_image_meta: tf.Tensor, input_anchors: tf.Tensor) -> Tensors:
         return batch.run_frames(source, run, {IMAGE: input_image, META: input_image_meta, ANCHORS: input_anchors})
 
-    inputs = trial.matterport_inputs(source, image_type.as_numpy_dtype)
-    return Exported(source, {SERVING: serve}, inputs, batch_sizes=batch_sizes(source))
+    return Exported(source, {SERVING: serve}, trial.matterport_inputs(source, image_type.as_numpy_dtype))
 
 
-def int8(
-    source: Source, *, jpeg: bool = True, image_size: bool = True, max_batch_size: int = MAX_BATCH_SIZE
-) -> Exported:
+def int8(source: Source, *, jpeg: bool = True, image_size: bool = True, max_batch_size: int = 1) -> Exported:
     """Serve by the repaired boundary: the image as lossless int8 up, each detection's own mask as int8 down.
 
     input_image int8 [n, h, w, 3], pixel = code + 128; mrcnn_detection float32 [n, N, 6]; mrcnn_mask int8
@@ -178,7 +174,7 @@ def int8(
     return Exported(source, functions, trial.int8_inputs(source), warm_up, batch_sizes(source, max_batch_size))
 
 
-def batch_sizes(source: Source, most: int = MAX_BATCH_SIZE) -> tuple[int, ...]:
+def batch_sizes(source: Source, most: int) -> tuple[int, ...]:
     """Return the sizes of batches up to ``most``, each twice the one before; 1 alone if the source takes one image."""
     most = most if source.takes_batch else 1
     return (*(1 << power for power in range((most - 1).bit_length())), most)

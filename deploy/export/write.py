@@ -47,7 +47,8 @@ def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> P
             for signature, inputs in (exported.warm_up or {SERVING: exported.trial}).items():
                 _try_out(loaded[signature], inputs, (height, width))
             compare(loaded[SERVING], examples)
-            _compare_together(loaded[SERVING], examples)
+            if exported.batch_sizes[-1] > 1:
+                _compare_together(loaded[SERVING], examples)
         return _rename_to_next_version(model, base)
 
 

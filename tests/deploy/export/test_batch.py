@@ -14,12 +14,14 @@ import pytest
 import skimage.data
 import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from deploy.export import signatures, write
 from deploy.export.graphs import Graph
 from deploy.export.settle import settle
 from deploy.export.source import of_graph
 from deploy.export.trial import codes_of
+from deploy.model_server.batching import Parameters
 from deploy.model_server.servable import Servable
 from deploy.models.shapes import bundled, export
 from handler import pipeline
@@ -72,6 +74,14 @@ def model(exported):
     return Model(folder)
 
 
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Return the base path of an int8 export that runs up to eight images together."""
+    base, settled = tmp_path_factory.mktemp("together"), settle(export.source(), batch=True)
+    write.write(signatures.int8(settled.source, max_batch_size=8), base, settled.examples)
+    return base
+
+
 def sized(images):
     """Return the inputs for images int8 [h, w, 3]."""
     sizes = np.array([image.shape[:2] for image in images], np.int32)
@@ -79,7 +89,7 @@ def sized(images):
 
 
 def test_images_of_different_sizes(model):
-    """To the last bit: their frames differ, so the graph takes one after the other."""
+    """To the last bit: the graph takes one after the other."""
     images = [codes_of(coins(*size_hw)) for size_hw in SIZES]
     together = model("serving_default", **sized(images))
     for place, image in enumerate(images):
@@ -88,8 +98,10 @@ def test_images_of_different_sizes(model):
         assert all(np.array_equal(every[place], one[0]) for every, one in zip(together, alone, strict=True))
 
 
-def test_images_in_frames_of_one_size(model):
+@pytest.mark.campaign
+def test_images_in_frames_of_one_size(together):
     """They run as one batch, whose sums TensorFlow rounds otherwise. Both signatures then give the same bits."""
+    model = Model(together / "1")
     photos, images = [], []
     for shift, (height, width) in enumerate(((303, 384), (310, 380))):
         buffer = io.BytesIO()
@@ -105,6 +117,22 @@ def test_images_in_frames_of_one_size(model):
     jpegs = model("segment_jpeg", image_jpeg=np.array(photos, object), orientation=np.ones(2, np.int32))
     assert np.array_equal(jpegs[0], rows)
     assert np.array_equal(jpegs[1], masks)
+
+
+@pytest.mark.campaign
+def test_each_size_of_a_batch_has_a_record_to_warm_up(together):
+    extra = together / "1" / "assets.extra"
+    assert (extra / "tf_serving_warmup_requests").stat().st_size < 6 << 20
+    records = tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests"))
+    requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
+    for size, request in zip((1, 1, 2, 2, 4, 4, 8, 8), requests, strict=True):
+        tensors = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        assert {len(tensor) for tensor in tensors.values()} == {size}
+        if "image_size" in tensors:
+            assert tensors["input_image"].shape == (size, 1024, 1024, 3)
+            assert tensors["image_size"].tolist() == [[1024, 1024]] * size
+    parameters = Parameters(8, 0, 100, allowed_batch_sizes=(1, 2, 4, 8), pad_variable_length_inputs=True)
+    assert Parameters.from_file(extra / "batching_parameters.txt") == parameters
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8-cast"])
@@ -217,23 +245,25 @@ def test_the_source_is_tried_with_two_images(tmp_path):
         return detector(None).call(tensors)
 
     free = detector(None)
-    assert settle(source_of(free), images).source.takes_batch
-    assert not settle(source_of(detector(1)), images).source.takes_batch
+    assert settle(source_of(free), images, batch=True).source.takes_batch
+    assert not settle(source_of(free), images).source.takes_batch
+    assert not settle(source_of(detector(1)), images, batch=True).source.takes_batch
     for wrong in (of_the_first, of_one):
-        assert not settle(source_of(dataclasses.replace(free, call=wrong)), images).source.takes_batch
+        settled = settle(source_of(dataclasses.replace(free, call=wrong)), images, batch=True)
+        assert not settled.source.takes_batch
+        assert "does not take two images at once" in settled.lines[-1]
     noise = np.random.default_rng(3).integers(90, 92, (30, 40, 3), dtype=np.uint8)
     noise[0, 0], noise[0, -1] = 92, 80  # the mirror image has fewer objects
     Image.fromarray(noise).save(images / "one.png")
-    assert settle(source_of(free), images).source.takes_batch
-    assert not settle(source_of(dataclasses.replace(free, call=of_the_second)), images).source.takes_batch
+    assert settle(source_of(free), images, batch=True).source.takes_batch
+    reversing = dataclasses.replace(free, call=of_the_second)
+    assert not settle(source_of(reversing), images, batch=True).source.takes_batch
 
 
 @pytest.fixture(scope="module")
-def bases(exported, tmp_path_factory):
-    """Return the base path of each export, and of an int8 export that takes one image at a time."""
-    one = tmp_path_factory.mktemp("one")
-    write.write(signatures.int8(export.source()), one)
-    return {**{kind: exported(kind) for kind in ("float32", "int8-cast", "int8")}, "int8, one by one": one}
+def bases(exported, together):
+    """Return the base path of each export, and of an int8 export that runs several images together."""
+    return {**{kind: exported(kind) for kind in ("float32", "int8-cast", "int8")}, "int8, together": together}
 
 
 def ask_all(target, photos, transport):
@@ -272,8 +302,8 @@ def is_alike(one, other):
         ("int8-cast", "int8"),
         ("int8", "int8"),
         ("int8", "jpeg"),
-        ("int8, one by one", "int8"),
-        ("int8, one by one", "jpeg"),
+        ("int8, together", "int8"),
+        ("int8, together", "jpeg"),
     ],
 )
 @pytest.mark.parametrize("sizes", [SIZES, ((303, 384),)], ids=["different sizes", "one size"])
@@ -295,5 +325,5 @@ def test_16_clients_and_batches(bases, tmp_path, kind, transport, sizes):
     print(f"{kind}, {transport}, {len(sizes)} sizes: {rates[False]:.1f} photographs/s, in batches {rates[True]:.1f}")  # noqa: T201 - shown by -s
     assert min(map(len, found[False])) > 5
     assert all(map(is_alike, found[True], found[False]))
-    if kind == "int8, one by one":
+    if kind == "int8":
         assert found[True] == found[False]
