@@ -18,7 +18,7 @@ MOST_BYTES = 1200 << 20  # of one process; a WebP of the most pixels that are al
 
 
 def test_json_of_a_million_pieces_costs_no_memory(function):
-    """And it takes no longer than another body of that size, which the debug server reads slowly."""
+    """It takes hardly more processor time than reading a body of that size, which is slow on the debug server."""
     function.forget_peak()
     started_s = function.cpu_s()
     problem(function.post(bytes(BODY_BYTES)), 415)
