@@ -83,7 +83,7 @@ def test_health_answers_beside_sixteen_slow_requests(tmp_path):
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         clients = [pool.submit(function.post, noise()) for _ in range(CLIENTS)]
-        wait_for(lambda: backend.calls.count("serving_default") == 8)
+        wait_for(lambda: backend.calls.count("serving_default") >= 8)
         for path in ("/health", "/ready"):
             start_s = time.monotonic()
             assert function.get(path).status == 200
