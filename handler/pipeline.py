@@ -176,6 +176,8 @@ def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tu
 def encode_inputs(molded: Array, frame: mold.Frame, contract: ModelContract) -> dict[str, Array]:
     """Return the model's input tensors by name, each with a batch of one, from RGB uint8 [h, w, 3]."""
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
+    if isinstance(contract.image.size_name, str):
+        inputs[contract.image.size_name] = np.array([molded.shape[:2]], np.int32)
     if contract.meta is not None:
         inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)
     if contract.anchors is not None:

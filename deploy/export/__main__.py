@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
         with step("reading the source"):
             source = read_source()
         with step("running the source on pictures"):
-            settled = settle(source, args.images)
+            settled = settle(source, args.images, batch=getattr(args, "max_batch_size", 1) > 1)
         if args.kind == "check":
             from deploy.export.check import check  # noqa: PLC0415 - it needs the stand-in, as the report does
 
@@ -87,7 +87,13 @@ def _run(args: argparse.Namespace, read_source: "Callable[[], Source]") -> int:
             print(write_report(source, args.images, args.output, settled.lines))
             return 0
         with step(f"exporting {source.graph.description}, {source.dialect}, as {args.kind}"):
-            options_of_kind = {"jpeg": not args.without_jpeg} if args.kind == DEFAULT else {}
+            options_of_kind = {}
+            if args.kind == DEFAULT:
+                options_of_kind = {
+                    "jpeg": not args.without_jpeg,
+                    "image_size": not args.without_image_size,
+                    "max_batch_size": args.max_batch_size,
+                }
             exported = getattr(signatures, args.kind.replace("-", "_"))(source, **options_of_kind)
             folder = write.write(exported, args.output, settled.examples if args.kind == "int8" else ())
         print(folder)

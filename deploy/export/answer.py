@@ -9,6 +9,18 @@ from deploy.export.source import Source
 from handler.model.matterport import ANCHORS, DETECTIONS, IMAGE, MASKS, META
 
 MASK_PX = 112  # side of a mask that is cut out of one of the whole image
+MASK_LEVELS = 127  # code = round(127 p): 0..127, one byte each in either of TensorFlow Serving's encodings
+IMAGE_ZERO_POINT = -128  # pixel = code + 128, lossless
+
+
+def rgb_of(codes: tf.Tensor) -> tf.Tensor:
+    """Return the pixels int32, 0..255, of codes int8 of the same shape."""
+    return tf.cast(codes, tf.int32) - IMAGE_ZERO_POINT
+
+
+def coded(rows: tf.Tensor, masks: tf.Tensor) -> Tensors:
+    """Return the outputs of an int8 export: rows [1, N, 6], and probabilities [1, N, mh, mw] as codes int8."""
+    return {DETECTIONS: rows, MASKS: tf.cast(tf.round(masks * MASK_LEVELS), tf.int8)}
 
 
 def inputs(source: Source, rgb: tf.Tensor) -> Tensors:

@@ -11,7 +11,10 @@ from handler.model.mold import PAD_MULTIPLE
 
 
 def frame_size(size_hw: tf.Tensor, resize: Resize) -> tf.Tensor:
-    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2], in mode square or pad64."""
+    """Return the frame int32 [2] around a resized image of ``size_hw`` int32 [2], in mode square or pad64.
+
+    In mode pad64, ``size_hw`` may also be [n, 2].
+    """
     if resize.mode == "square":
         return tf.constant([resize.max_dim, resize.max_dim])
     return (size_hw + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE
@@ -38,6 +41,12 @@ def meta(size_hw: tf.Tensor, frame_hw: tf.Tensor, num_classes: int, channels: in
     """Return input_image_meta float32 [1, 12 + num_classes]: id 0, sizes, window, scale 1, no active classes."""
     sizes = tf.concat([[0], size_hw, [channels], frame_hw, [channels], window(size_hw, frame_hw), [1]], 0)
     return tf.concat([tf.cast(sizes, tf.float32), tf.zeros(num_classes)], 0)[None]
+
+
+def count_anchors(frame_hw: tf.Tensor, spec: AnchorInput) -> tf.Tensor:
+    """Return how many anchors a frame int32 [2] has: int32 []."""
+    cells = (frame_hw + tf.constant(spec.strides)[:, None] - 1) // tf.constant(spec.strides)[:, None]
+    return tf.reduce_sum(tf.reduce_prod(cells, 1)) * len(spec.ratios)
 
 
 def anchors(frame_hw: tf.Tensor, spec: AnchorInput) -> tf.Tensor:

@@ -24,7 +24,7 @@ TRAINED: dict[str, Any] = {  # the options that say how a Matterport model was t
 }
 SHARED = ("max_dim",)  # those of them that every dialect has
 RESIZE_MODES = ("square", "pad64", "none", "crop")  # crop is refused, with what to do
-OF_EVERY_SOURCE = ("kind", "images", "output", "without_jpeg")
+OF_EVERY_SOURCE = ("kind", "images", "output", "without_jpeg", "without_image_size", "max_batch_size")
 
 
 def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParser:
@@ -45,6 +45,10 @@ def parser(prog: str, text: str, *, with_source: bool) -> argparse.ArgumentParse
             add("--output", type=Path, required=True, metavar="FOLDER", help=base)
         if kind == DEFAULT:
             add("--without-jpeg", action="store_true", help="leave out the signature that takes photographs as JPEG")
+            size = "leave out the input image_size, for functions that know no contract of schema 3"
+            add("--without-image-size", action="store_true", help=size)
+            most = "the most images of a batch that the model runs at once, if it can (1: one after the other)"
+            add("--max-batch-size", type=_count, default=1, metavar="N", help=most)
         if with_source:
             for add_group in (_add_source, _add_reading, _add_matterport, _add_detection, _add_yolo):
                 add_group(command)

@@ -31,6 +31,16 @@ def pixels(jpeg: tf.Tensor, orientation: tf.Tensor, resize: Resize) -> tf.Tensor
     return turn(resized(stored, _turned(resized_hw, sideways)), orientation)
 
 
+def sizes(jpegs: tf.Tensor, orientations: tf.Tensor, resize: Resize) -> tf.Tensor:
+    """Return the sizes int32 [n, 2] of :func:`pixels` for n photographs, of which it reads the headers alone."""
+
+    def size(photo: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        sideways = tf.reduce_any(photo[1] == SIDEWAYS)
+        return size_by_rule(_turned(tf.io.extract_jpeg_shape(photo[0])[:2], sideways), resize)
+
+    return tf.map_fn(size, (jpegs, orientations), fn_output_signature=tf.TensorSpec([2], tf.int32))
+
+
 def _turned(size_hw: tf.Tensor, sideways: tf.Tensor) -> tf.Tensor:
     return tf.where(sideways, tf.reverse(size_hw, [0]), size_hw)
 

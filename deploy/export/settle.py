@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from deploy.export import answer, trial, yolo
-from deploy.export.dialects import COUNT, DETECTION, IMAGE_INFO, image_of
+from deploy.export.dialects import COUNT, DETECTION, IMAGE_INFO, MARKS, image_of
 from deploy.export.graphs import ExportError, reason
 from deploy.export.reading import MaskOf, MaskValues, Reading, Scale
 from deploy.export.source import Source
@@ -36,6 +36,7 @@ SCALES: tuple[Scale, ...] = ("0..255", "0..1", "-1..1", "imagenet")
 CLEARLY = 1.5  # times the scores of another scale
 MAX_EDGE = 4.0  # a box that is a share of the image never reaches further out
 OVERSHOOT = 0.25  # of probabilities after a resizing that is not bilinear
+MAX_DIFFERENCE = 1e-3  # of rows and masks, between an image alone and in a batch
 SMALL = 0.25  # of the image: a box with much around it
 INSIDE = 0.95  # of a mask's pixels lie in the box, if the mask covers the image
 
@@ -74,9 +75,10 @@ class Seen:
     within: tuple[float, ...]
 
 
-def settle(source: Source, pictures: Path | None = None) -> Settled:
+def settle(source: Source, pictures: Path | None = None, *, batch: bool = False) -> Settled:
     """Run a source on pictures, the files of a folder or those of the exporter, and find how its tensors are meant.
 
+    With ``batch``, it is also tried with two images at once.
     Raises ExportError if it does not run, or if the pictures leave a doubt; the text names the option that settles it.
     Raises ContractViolation if the function would refuse an answer.
     """
@@ -105,6 +107,10 @@ def settle(source: Source, pictures: Path | None = None) -> Settled:
     refuse_pixels(rows[:, :4])
     _refuse_scores(rows[:, 5], source)
     lines.append(f"{_census(rows, source)} in {len(examples)} of {tried} pictures")
+    if batch:
+        source = dataclasses.replace(source, takes_batch=_takes_batch(source, examples[0]))
+        if not source.takes_batch:
+            lines.append("the model does not take two images at once: the images of a batch run one after the other")
     return Settled(source, tuple(examples), tuple(lines))
 
 
@@ -287,6 +293,41 @@ def _example(source: Source, photo: Photo) -> Example:
     rows, masks = answer.rows_and_masks(source, _run(source, rgb), tf.shape(rgb)[1:3])
     count = len(select(rows.numpy()[0], Options(), None).index)  # raises ContractViolation, as for a request
     return Example(trial.codes_of(rgb.numpy().astype(np.uint8)), rows.numpy()[0, :count], masks[0, :count].numpy())
+
+
+def _takes_batch(source: Source, example: Example) -> bool:
+    """Tell whether a graph answers a picture and its mirror image together as it does each alone.
+
+    A free batch axis in a signature does not say it: many graphs have one and answer the first image.
+    """
+    if any(spec.shape.rank is None or spec.shape[0] is not None for spec in source.graph.inputs.values()):
+        return False
+    rgb = tf.constant(example.codes, tf.int32) + 128
+    pair = [rgb, rgb[:, :, ::-1]]
+    inputs = [answer.inputs(source, one) for one in pair]
+    try:
+        both = source.graph.call({name: tf.concat([one[name] for one in inputs], 0) for name in inputs[0]})
+        alone = source.graph.call(inputs[1])
+    except (tf.errors.OpError, ValueError):
+        return False
+    wanted = [name for name in (*MARKS[source.dialect], COUNT) if name in both]
+    if any(both[name].shape.rank == 0 or both[name].shape[0] != len(pair) for name in wanted):
+        return False
+    size_hw = tf.shape(rgb)[1:3]
+    expected = [(example.rows, example.masks), _real(*answer.rows_and_masks(source, alone, size_hw))]
+    among = [{name: both[name][place : place + 1] for name in wanted} for place in range(len(pair))]
+    found = [_real(*answer.rows_and_masks(source, one, size_hw)) for one in among]
+    return all(
+        one.shape == other.shape and np.allclose(one, other, atol=MAX_DIFFERENCE)
+        for each, others in zip(expected, found, strict=True)
+        for one, other in zip(each, others, strict=True)
+    )
+
+
+def _real(rows: tf.Tensor, masks: tf.Tensor) -> tuple[Array, Array]:
+    """Return rows [n, 6] and masks [n, mh, mw] of what is detected, from rows [1, N, 6] and masks [1, N, mh, mw]."""
+    kept = int(np.cumprod(rows[0, :, 4] > 0).sum())
+    return rows[0, :kept].numpy(), masks[0, :kept].numpy()
 
 
 def _pixels(source: Source, photo: Photo) -> tf.Tensor:

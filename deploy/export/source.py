@@ -24,7 +24,7 @@ class Source:
 
     ``settings`` are those of a Matterport model. For other dialects only ``resize`` counts: it limits what the client
     sends. ``labels``: names by class id, may be empty. ``reading``: how its tensors are meant. ``is_requested``: an
-    option named the dialect.
+    option named the dialect. ``takes_batch``: the graph answers several images at once as it does each alone.
     """
 
     graph: Graph
@@ -33,6 +33,7 @@ class Source:
     labels: Mapping[int, str]
     reading: Reading = UNKNOWN
     is_requested: bool = False
+    takes_batch: bool = False
 
     @property
     def num_classes(self) -> int:

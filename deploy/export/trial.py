@@ -82,9 +82,11 @@ def picture(source: Source) -> npt.NDArray[np.uint8]:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def int8_inputs(source: Source) -> dict[str, Array]:
-    """Return the input of an int8 export: int8 [1, h, w, 3], code = pixel - 128."""
-    return {"input_image": codes_of(picture(source))[None]}
+def int8_inputs(source: Source, *, image_size: bool = False) -> dict[str, Array]:
+    """Return the input of an int8 export: int8 [1, h, w, 3], code = pixel - 128, and perhaps its size int32 [1, 2]."""
+    codes = codes_of(picture(source))
+    size = {"image_size": np.array([codes.shape[:2]], np.int32)} if image_size else {}
+    return {"input_image": codes[None], **size}
 
 
 def jpeg_inputs(source: Source) -> dict[str, Array | bytes]:

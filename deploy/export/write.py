@@ -9,10 +9,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from deploy.export.answer import MASK_LEVELS
 from deploy.export.graphs import ExportError, nodes, reason
 from deploy.export.scratch import scratch_folder
 from deploy.export.settle import Example, refuse_pixels
-from deploy.export.signatures import MASK_LEVELS, SERVING, Exported
+from deploy.export.signatures import SERVING, Exported
 from deploy.tools.steps import step
 from handler.backend import wire
 from handler.model.detections import select
@@ -22,7 +23,11 @@ from handler.types import Inputs, Size
 PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 MAX_DIFFERENCE = 0.01  # of boxes and scores, and of a mask's mean, between a source and its export
 MIN_SAME = 0.9  # of the objects in a picture
-WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
+EXTRA = Path("assets.extra")
+WARM_UP = EXTRA / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for it
+BATCHING = EXTRA / "batching_parameters.txt"
+IMAGE_RANK = 4
+QUEUE = 100  # batches that may wait; 10 by default, which 16 clients fill if each batch is one image
 
 
 def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> Path:
@@ -42,6 +47,8 @@ def write(exported: Exported, base: Path, examples: Sequence[Example] = ()) -> P
             for signature, inputs in (exported.warm_up or {SERVING: exported.trial}).items():
                 _try_out(loaded[signature], inputs, (height, width))
             compare(loaded[SERVING], examples)
+            if exported.batch_sizes[-1] > 1:
+                _compare_together(loaded[SERVING], examples)
         return _rename_to_next_version(model, base)
 
 
@@ -63,6 +70,8 @@ def _is_version(path: Path) -> bool:
 def _save(exported: Exported, folder: Path, model: str) -> None:
     try:
         tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
+        (folder / EXTRA).mkdir()
+        (folder / BATCHING).write_text(batching_parameters(exported.batch_sizes), encoding="utf-8")
         if exported.warm_up:
             _write_warm_up(folder / WARM_UP, wire.ModelSpec(model), exported)
     except (tf.errors.OpError, OSError) as error:
@@ -72,14 +81,39 @@ def _save(exported: Exported, folder: Path, model: str) -> None:
         raise ExportError(f"the model must fit its signature, got: {last_line}") from error
 
 
+def batching_parameters(sizes: Sequence[int]) -> str:
+    """Return the text of TensorFlow Serving's BatchingParameters for batches of these sizes."""
+    lines = [
+        f"max_batch_size {{ value: {sizes[-1]} }}",
+        "batch_timeout_micros { value: 0 }",
+        f"max_enqueued_batches {{ value: {QUEUE} }}",
+        *(f"allowed_batch_sizes: {size}" for size in sizes),
+        "pad_variable_length_inputs: true",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _write_warm_up(path: Path, model: wire.ModelSpec, exported: Exported) -> None:
-    """Write a PredictRequest for each signature as a record of a PredictionLog."""
-    path.parent.mkdir()
+    """Write a PredictRequest for each signature and size of a batch as a record of a PredictionLog."""
     with tf.io.TFRecordWriter(str(path)) as records:
-        for signature, inputs in exported.warm_up.items():
-            log = prediction_log_pb2.PredictionLog()
-            log.predict_log.request.ParseFromString(wire.encode_request(model, signature, inputs))
-            records.write(log.SerializeToString())
+        for size in exported.batch_sizes:
+            for signature, inputs in exported.warm_up.items():
+                log = prediction_log_pb2.PredictionLog()
+                log.predict_log.request.ParseFromString(wire.encode_request(model, signature, inputs))
+                if size > 1:
+                    for tensor in log.predict_log.request.inputs.values():
+                        _repeat(tensor, size)
+                records.write(log.SerializeToString())
+
+
+def _repeat(tensor: Any, size: int) -> None:
+    """Make a tensor [1, ...] of a request one of ``size`` rows. An image becomes grey, so that it takes no space."""
+    tensor.tensor_shape.dim[0].size = size
+    if len(tensor.tensor_shape.dim) == IMAGE_RANK:
+        tensor.ClearField("tensor_content")
+        tensor.int_val.append(0)  # TensorFlow repeats the last value
+    tensor.tensor_content *= size
+    tensor.string_val.extend(list(tensor.string_val) * (size - 1))
 
 
 def _refuse_python(folder: Path) -> None:
@@ -102,6 +136,17 @@ def _try_out(serve: Callable[..., Any], inputs: Inputs, size_hw: Size) -> None:
         raise ExportError(f"{expected} and answer rows (1, N, 6) and N masks, got {rows.shape} and {masks.shape}")
     found = select(rows[0], Options(), None)  # raises ContractViolation, as it would for every request
     refuse_pixels(found.boxes)
+
+
+def _compare_together(serve: Callable[..., Any], examples: Sequence[Example]) -> None:
+    """Run the loaded int8 export on a batch. Raises ExportError if it finds other objects than in its images alone."""
+    for example in examples[:1]:
+
+        def one_of_two(input_image: tf.Tensor) -> Any:
+            outputs = serve(input_image=tf.repeat(input_image, 2, axis=0))
+            return {name: tensor[1:] for name, tensor in outputs.items()}
+
+        compare(one_of_two, [example])
 
 
 def compare(serve: Callable[..., Any], examples: Sequence[Example]) -> None:

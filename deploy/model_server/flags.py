@@ -40,6 +40,8 @@ class Flags:
     file_system_poll_wait_seconds: float = _flag(1.0, "pause between two looks at the base path; 0 looks once")
     max_num_load_retries: int = _flag(5, "further attempts at a version that failed to load")
     load_retry_interval_micros: int = _flag(60_000_000, "pause between these attempts")
+    enable_batching: bool = _flag(False, "run requests of one signature together")
+    batching_parameters_file: str = _flag("", "text BatchingParameters; with --enable_batching")
     grpc_channel_arguments: str = _flag("", "key=value,key=value for the gRPC server")
     grpc_max_threads: int = _flag(
         4 * (os.cpu_count() or 1), "one more than the calls answered at once; others are refused"
@@ -56,6 +58,8 @@ class Flags:
         ):
             if getattr(self, name) < least:
                 raise FlagError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+        if self.batching_parameters_file and not self.enable_batching:
+            raise FlagError("--batching_parameters_file must come with --enable_batching, got it alone")
         self.channel_arguments()
 
     def channel_arguments(self) -> tuple[tuple[str, int | str], ...]:

@@ -1,6 +1,7 @@
 """The gRPC server and the models' watchers, as one resource."""
 
 import concurrent.futures
+import functools
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 
-from deploy.model_server import ssl_config
+from deploy.model_server import batching, ssl_config
 from deploy.model_server.errors import Code, RefusedError, ServingError, StartError, truncate
 from deploy.model_server.flags import Flags
 from deploy.model_server.models import Model, models_from_flags
+from deploy.model_server.servable import Servable
 from deploy.model_server.services import Method, methods
 from deploy.model_server.versions import ModelVersions, Timing, VersionStatus
 
@@ -40,8 +42,13 @@ class ModelServer:
         timing = Timing(
             flags.file_system_poll_wait_seconds, flags.max_num_load_retries, flags.load_retry_interval_micros / 1e6
         )
+        parameters = batching.Parameters.from_flags(flags)
+        self._scheduler = batching.Scheduler(parameters) if parameters else None
+        load = (
+            functools.partial(batching.load_batching, scheduler=self._scheduler) if self._scheduler else Servable.load
+        )
         self._models = {
-            model.name: ModelVersions(model, timing)
+            model.name: ModelVersions(model, timing, load)
             for model in (models_from_flags(flags) if models is None else models)
         }
         self._grpc: grpc.Server | None = None
@@ -80,6 +87,8 @@ class ModelServer:
             self._grpc = None
         for model in self._models.values():
             model.stop()
+        if self._scheduler is not None:
+            self._scheduler.close()
 
     def statuses(self, model_name: str) -> list[VersionStatus]:
         """Return every version of the model ever seen, newest first."""

@@ -13,7 +13,7 @@ of the real server.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -64,10 +64,11 @@ class _Lease:
 
 
 class ModelVersions:
-    """The versions of one model and the thread that keeps them current."""
+    """The versions of one model and the thread that keeps them current. ``load``: loads a version's folder."""
 
-    def __init__(self, model: Model, timing: Timing) -> None:
+    def __init__(self, model: Model, timing: Timing, load: Callable[[Path], Servable] = Servable.load) -> None:
         self.model = model
+        self._load_servable = load
         self.settled = threading.Event()  # set once the first versions found have loaded or failed
         self._timing = timing
         self._lock = threading.Lock()
@@ -151,7 +152,7 @@ class ModelVersions:
         for retries_left in range(self._timing.max_load_retries, -1, -1):
             try:
                 self._check_folder(version, path)
-                servable = Servable.load(path)
+                servable = self._load_servable(path)
             except ServingError as error:
                 _log.error("model %s version %d cannot be loaded: %s", self.model.name, version, error)
                 if retries_left and self._still_wanted(version):

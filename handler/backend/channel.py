@@ -36,6 +36,8 @@ from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavail
 
 logger = logging.getLogger("segment.channel")
 BUSY = "Server Threadpool Exhausted"
+QUEUE_FULL = "batch scheduling queue"  # of a server that joins requests to batches
+NOT_TOGETHER = "padding is turned off", "Batched output tensor"  # such a server's words
 CLOSED = "Socket closed"
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed"
 NO_LABEL = "Unrecognized servable version label"
@@ -213,8 +215,12 @@ def is_gone(code: Any) -> bool:
 
 
 def is_busy(code: Any, details: str | None) -> bool:
-    """Return True if the server has no free thread. A message over a size limit has the same status code."""
-    return code == grpc.StatusCode.RESOURCE_EXHAUSTED and BUSY in (details or "")
+    """Return True if the server has no free thread, or no place in its queue of batches.
+
+    A message over a size limit has the status code of the first, a server that is gone that of the second.
+    """
+    words = {grpc.StatusCode.RESOURCE_EXHAUSTED: BUSY, grpc.StatusCode.UNAVAILABLE: QUEUE_FULL}
+    return code in words and words[code] in (details or "")
 
 
 def is_absent(code: Any, details: str | None) -> bool:
@@ -227,10 +233,10 @@ def translate(code: Any, details: str | None, model: str) -> BackendError:  # no
     """Return the error for a gRPC status. ``details`` becomes its reason, which only the log gets."""
     codes = grpc.StatusCode
     reason = f"{code.name}: {details}"
-    if is_gone(code):
-        return ModelUnavailable("the model server cannot be reached", reason)
     if is_busy(code, details):
         return ModelUnavailable("the model server is busy", reason)
+    if is_gone(code):
+        return ModelUnavailable("the model server cannot be reached", reason)
     if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED):
         return ModelUnavailable(f"the model server must let the function in, got {code.name}", reason)
     if code == codes.INVALID_ARGUMENT and NO_LABEL in (details or ""):
@@ -239,6 +245,9 @@ def translate(code: Any, details: str | None, model: str) -> BackendError:  # no
         return NotServed(f"the model server must serve model {model!r}, got NOT_FOUND", reason)
     if code == codes.DEADLINE_EXCEEDED:
         return ModelTimeout("the model server did not answer within the deadline", reason)
+    if code == codes.FAILED_PRECONDITION and any(text in (details or "") for text in NOT_TOGETHER):
+        expected = "take the requests that its server joins (batching), or the server must leave them apart"
+        return RequestRefused(f"model {model!r} must {expected}, got {code.name}", reason)
     if code in (codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION):
         return RequestRefused(f"model {model!r} must accept what its contract says, got {code.name}", reason)
     return BackendError(f"the model server must answer OK, got {code.name}", reason)

@@ -18,7 +18,7 @@ from handler.types import Size, TensorSpec
 CONTRACT_SIGNATURE = "segment_contract"
 CONTRACT_QUERY = "query"  # input of that signature, int8 [n]; the values are ignored
 CONTRACT_OUTPUT = "contract"  # output of that signature, string [n], each the same JSON
-SCHEMAS = (1, 2)  # 2 may have ``jpeg``
+SCHEMAS = (1, 2, 3)  # from 2 on with ``jpeg``, from 3 on with ``image.size_name``
 MAX_SCALE = 1000
 
 INT8_MIN, INT8_MAX = -128, 127
@@ -44,6 +44,9 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     ``mean``: the client subtracts it before it quantizes; None if the graph does that. ``padded``: True if the client
     sends the whole frame, False if it sends the resized image and the graph pads. A float32 image has scale 1 and zero
     point 0. Lossless int8 has scale 1, zero point -128 and mean None.
+
+    ``size_name``: the input with the image's height and width, int32 [1, 2], if there is one. A server that joins
+    requests to batches may then pad the image below and to the right: the graph cuts the padding off.
     """
 
     name: str = "input_image"
@@ -52,9 +55,11 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     zero_point: int = 0
     mean: tuple[float, float, float] | None = None
     padded: bool
+    size_name: str | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "image.name must not be empty", self.name)
+        _require(bool(self.size_name) or not self.has_size, "image.size_name must not be empty", self.size_name)
         _require(_positive(self.scale), "image.scale must be positive and finite", self.scale)
         low, high = (0, 255) if self.dtype == "uint8" else (INT8_MIN, INT8_MAX)
         _require(low <= self.zero_point <= high, f"image.zero_point must be in {low}..{high}", self.zero_point)
@@ -62,6 +67,11 @@ class ImageInput(_Part, frozen=True, kw_only=True):
         _require(identity, "a float32 image must have scale 1 and zero_point 0", (self.scale, self.zero_point))
         finite = self.mean is None or all(map(math.isfinite, self.mean))
         _require(finite, "image.mean must be three finite numbers", self.mean)
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the model also takes the size of the image."""
+        return self.size_name is not msgspec.UNSET
 
 
 class DetectionOutput(_Part, frozen=True, kw_only=True):
@@ -208,8 +218,8 @@ class MatterportSettings(_Part, frozen=True, kw_only=True):
 class ModelContract(_Part, frozen=True, kw_only=True):
     """The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from.
 
-    ``jpeg``: the second signature, of schema 2. JSON leaves it out if there is none: functions that know schema 1 alone
-    still read the contract.
+    ``jpeg``: the second signature, from schema 2 on. JSON leaves it out if there is none, and ``image.size_name``, of
+    schema 3, too: functions that know schema 1 alone still read the contract.
     """
 
     schema: int = SCHEMAS[0]
@@ -226,10 +236,12 @@ class ModelContract(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _require(self.schema in SCHEMAS, f"schema must be one of {', '.join(map(str, SCHEMAS))}", self.schema)
-        _require(self.schema > 1 or not self.takes_jpeg, "schema must be 2 if jpeg is set", self.schema)
+        _require(self.schema > 1 or not self.takes_jpeg, "schema must be 2 or 3 if jpeg is set", self.schema)
+        _require(self.schema > 2 or not self.image.has_size, "schema must be 3 if image.size_name is set", self.schema)
         _require(bool(self.signature), "signature must not be empty", self.signature)
         _require(all(key > 0 for key in self.labels), "labels must be keyed by class ids from 1", sorted(self.labels))
         names = [part.name for part in (self.image, self.meta, self.anchors) if part is not None]
+        names += [self.image.size_name] if isinstance(self.image.size_name, str) else []
         _require(len(set(names)) == len(names), "input names must differ", names)
         grey = self.resize.mode != "letterbox" or not self.image.padded  # the function would pad with zeros
         _require(grey, "image.padded must be false with resize mode letterbox", self.image.padded)

@@ -86,6 +86,22 @@ def test_matterport_models_get_meta_and_anchors_and_give_a_mask_a_class():
     assert (circle.box, circle.area) == ((8, 16, 24, 48), 16 * 32)
 
 
+def test_the_size_goes_along_where_the_contract_asks_for_it():
+    """In a batch, the server pads the image."""
+    image = msgspec.structs.replace(INT8.image, size_name="image_size")
+    seen = {}
+
+    def predict(inputs):
+        seen.update(inputs)
+        return Prediction(two_objects(), 1)
+
+    segment(png(), Options(), msgspec.structs.replace(INT8, schema=3, image=image), predict, Limits())
+    assert seen["image_size"].tolist() == [list(seen["input_image"].shape[1:3])]
+    assert seen["image_size"].dtype == np.int32
+    segment(png(), Options(), INT8, lambda inputs: seen.update(asked=list(inputs)) or predict(inputs), Limits())
+    assert seen["asked"] == ["input_image"]
+
+
 WITH_JPEG = msgspec.structs.replace(INT8, schema=2, jpeg=JpegInput())
 
 

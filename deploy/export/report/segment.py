@@ -130,7 +130,7 @@ def in_process(source: Source, exported: signatures.Exported) -> Segment:
     """Run an int8 export in this process, without saving it."""
     serve = exported.functions[signatures.SERVING]
     predict = partial(_predict, lambda inputs: serve(**inputs))
-    return partial(segment, contract=signatures.int8_contract(source), predict=predict)
+    return partial(segment, contract=signatures.int8_contract(source, image_size=False), predict=predict)
 
 
 def _predict(run: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], inputs: Inputs) -> Prediction:

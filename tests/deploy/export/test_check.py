@@ -43,7 +43,7 @@ def test_the_bundled_model(tmp_path, photos, exported, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert "dialect matterport, because of the outputs mrcnn_detection, mrcnn_mask" in told
     found = rows(told)
-    assert ["up", "input_image", "float32 [any, any, any, 3]", "int8 [1, any, any, 3]"] in found
+    assert ["up", "input_image", "float32 [any, any, any, 3]", "int8 [any, any, any, 3]"] in found
     assert ["up", "input_anchors", "float32 [any, any, 4]", "-"] in found
     (_, _, model, int8) = next(row for row in found if row[:2] == ["down", "mrcnn_mask"])
     assert re.fullmatch(r"float32 \[any, \d+, 28, 28, 4\]", model), model

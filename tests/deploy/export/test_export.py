@@ -19,6 +19,7 @@ from deploy.export.graphs import ExportError, from_builder, from_keras
 from deploy.export.report.segment import encode_jpeg
 from deploy.export.source import of_graph
 from deploy.export.trial import codes_of
+from deploy.model_server.batching import Parameters
 from deploy.model_server.servable import Servable
 from deploy.models.shapes import bundled, dataset, export, fidelity
 from handler.image.decode import TURNS, Limits, Photo, decode_image
@@ -71,12 +72,14 @@ def test_int8_inputs_and_contract(exported):
     contract = ModelContract.from_json(texts[0])
     assert contract.labels == {1: "circle", 2: "square", 3: "triangle"}
     assert contract.resize == bundled.SETTINGS.resize
-    for name in ("serving_default", contract.signature):
-        assert inputs_of(loaded, name) == {"input_image": (tf.int8, [1, None, None, 3])}
+    image = {"input_image": (tf.int8, [None, None, None, 3])}
+    assert inputs_of(loaded, "serving_default") == image
+    assert inputs_of(loaded, contract.signature) == {**image, "image_size": (tf.int32, [None, 2])}
+    assert contract.image.size_name == "image_size"
     assert isinstance(contract.jpeg, JpegInput)
     for name in ("segment_jpeg", contract.jpeg.signature):
         assert inputs_of(loaded, name) == {"image_jpeg": (tf.string, [None]), "orientation": (tf.int32, [None])}
-    assert (contract.schema, contract.jpeg.image, contract.jpeg.orientation) == (2, "image_jpeg", "orientation")
+    assert (contract.schema, contract.jpeg.image, contract.jpeg.orientation) == (3, "image_jpeg", "orientation")
 
 
 def inputs_of(loaded, name):
@@ -116,25 +119,37 @@ def test_a_jpeg_is_answered_as_its_int8_tensor_alone_and_among_others(exported):
         assert all(np.array_equal(outputs[place], own[0]) for outputs, own in zip(batch, one, strict=True))
 
 
-def test_an_export_without_jpeg(source, tmp_path):
-    """An older function reads its contract: it has no field that such a function does not know."""
-    exported = signatures.int8(source, jpeg=False)
+def test_an_export_for_an_older_function(source):
+    """Its contract has no field that such a function does not know."""
+    exported = signatures.int8(source, jpeg=False, image_size=False)
     assert not any("jpeg" in name for name in exported.functions)
     assert list(exported.warm_up) == [name for name in exported.functions if name.startswith("serving_default_")]
-    assert "jpeg" not in signatures.int8_contract(source, jpeg=False).to_json()
-    assert signatures.int8_contract(source, jpeg=False).schema == 1
+    assert next(iter(exported.warm_up.values())).keys() == {"input_image"}
+    oldest = signatures.int8_contract(source, jpeg=False, image_size=False)
+    assert "jpeg" not in oldest.to_json()
+    assert "size_name" not in oldest.to_json()
+    assert oldest.schema == 1
+    assert signatures.int8_contract(source, image_size=False).schema == 2
 
 
 def test_each_signature_has_a_record_to_warm_up(exported):
     (folder,) = exported("int8").glob("[0-9]*")
-    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
-    requests = [PredictionLog.FromString(record.numpy()).predict_log.request for record in records]
-    assert [sorted(request.inputs) for request in requests] == [["input_image"], ["image_jpeg", "orientation"]]
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    assert path.stat().st_size < 6 << 20
+    requests = [
+        PredictionLog.FromString(record.numpy()).predict_log.request for record in tf.data.TFRecordDataset(str(path))
+    ]
+    assert [sorted(request.inputs) for request in requests] == [
+        ["image_size", "input_image"],
+        ["image_jpeg", "orientation"],
+    ]
     (jpeg,) = requests[1].inputs["image_jpeg"].string_val
     assert Image.open(io.BytesIO(jpeg)).size == (1024, 1024)
     names = [request.model_spec.signature_name.rpartition("_") for request in requests]
     assert [name for name, _, _ in names] == ["serving_default", "segment_jpeg"]
     assert len({fingerprint for _, _, fingerprint in names}) == 1
+    parameters = Parameters(1, 0, 100, allowed_batch_sizes=(1,), pad_variable_length_inputs=True)
+    assert Parameters.from_file(folder / "assets.extra" / "batching_parameters.txt") == parameters
 
 
 def test_a_contract_names_its_signature(source):

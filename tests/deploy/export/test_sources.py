@@ -321,7 +321,7 @@ def test_labels_of_the_source_are_kept(tmp_path, exported):
 def test_the_warm_up_is_a_request_the_model_answers(exported):
     version = newest(exported("int8"))
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
-    log, _ = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    log, *_ = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
     request = log.predict_log.request
     loaded = tf.saved_model.load(str(version))
     text = loaded.signatures["segment_contract"](query=tf.zeros([1], tf.int8))["contract"].numpy()[0]
@@ -330,5 +330,6 @@ def test_the_warm_up_is_a_request_the_model_answers(exported):
     image = tf.make_ndarray(request.inputs["input_image"])
     assert (image.shape, image.dtype) == ((1, 1024, 1024, 3), np.int8)
     assert len(np.unique(image)) > 100
-    outputs = loaded.signatures[signature](input_image=tf.constant(image))
+    size = tf.make_ndarray(request.inputs["image_size"])
+    outputs = loaded.signatures[signature](input_image=tf.constant(image), image_size=tf.constant(size))
     assert set(outputs) == {"mrcnn_detection", "mrcnn_mask"}

@@ -99,7 +99,7 @@ def in_process(source, mask_px):
         exported = signatures.int8(source)
         serve = exported.functions[signatures.SERVING]
         serve(input_image=tf.zeros([1, 8, 8, 3], tf.int8))  # traced with that side
-    contract = signatures.int8_contract(source)
+    contract = signatures.int8_contract(source, image_size=False)
 
     def predict(inputs):
         outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})

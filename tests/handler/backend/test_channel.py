@@ -72,6 +72,20 @@ def test_a_busy_server_is_not_a_message_too_large():
     assert type(translate(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large, "shapes")) is errors.BackendError
 
 
+def test_a_server_that_joins_requests_is_named():
+    full = "The batch scheduling queue to which this task was submitted is full; currently 10 batches enqueued"
+    assert "busy" in translate(grpc.StatusCode.UNAVAILABLE, full, "shapes").detail
+    for text in (
+        "Tensors with name 'x' from different tasks have different shapes and padding is turned off.Set pad_variable",
+        "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors",
+    ):
+        error = translate(grpc.StatusCode.FAILED_PRECONDITION, text, "shapes")
+        assert error.status == 502
+        assert "batching" in error.detail
+    other = translate(grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "x" not found.', "shapes")
+    assert "batching" not in other.detail
+
+
 @pytest.mark.parametrize("error", [(grpc.StatusCode.UNAVAILABLE, "gone"), (grpc.StatusCode.CANCELLED, "stopped"), BUSY])
 def test_big_requests_are_retried(channel, backend, error):
     backend.errors = [error, error]

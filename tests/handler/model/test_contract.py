@@ -45,6 +45,16 @@ def test_a_signature_for_jpegs_is_stated_and_no_other_contract_has_its_field():
     assert '"schema":1' in INT8.to_json()  # functions of version 1.0.0 refuse schema 2
 
 
+def test_an_input_for_the_size_is_stated_and_no_other_contract_has_its_field():
+    sized = msgspec.structs.replace(INT8, schema=3, image=msgspec.structs.replace(INT8.image, size_name="image_size"))
+    assert ModelContract.from_json(sized.to_json()) == sized
+    assert sized.image.has_size
+    assert not INT8.image.has_size
+    assert "size_name" not in INT8.to_json()
+    with pytest.raises(ContractViolation, match="input names must differ"):
+        ModelContract.from_json(sized.to_json().replace('"image_size"', '"input_image"'))
+
+
 @given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
 def test_any_labels_scale_and_source_survive(labels, scale, source):
     contract = ModelContract(
@@ -60,8 +70,10 @@ def test_any_labels_scale_and_source_survive(labels, scale, source):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema":1', '"schema":3', "schema must be one of 1, 2, got 3"),
-        ('"source":"test"', '"source":"test","jpeg":{}', "schema must be 2 if jpeg is set, got 1"),
+        ('"schema":1', '"schema":4', "schema must be one of 1, 2, 3, got 4"),
+        ('"source":"test"', '"source":"test","jpeg":{}', "schema must be 2 or 3 if jpeg is set, got 1"),
+        ('"padded":false', '"padded":false,"size_name":"s"', "schema must be 3 if image.size_name is set, got 1"),
+        ('"padded":false', '"padded":false,"size_name":""', "image.size_name must not be empty"),
         ('"schema":1', '"schema":2,"jpeg":{"image":""}', "jpeg.signature must not be empty"),
         ('"schema":1', '"schema":2,"jpeg":{"image":"orientation"}', "jpeg.orientation must differ"),
         ('"scale":1.0', '"scale":0', "image.scale must be positive and finite, got 0"),
