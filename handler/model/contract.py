@@ -285,5 +285,5 @@ class ModelContract(_Part, frozen=True, kw_only=True):
             raise ContractViolation(f"the model's contract cannot be read: {error}") from error
 
 
-# Made while one thread alone imports: msgspec 0.22 crashes if threads use a Struct's type for the first time at once.
+# It is made at import, by one thread. At the first use of a type, msgspec 0.22 crashes if several threads use it.
 _decoder = msgspec.json.Decoder(ModelContract)

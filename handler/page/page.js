@@ -84,7 +84,7 @@ async function accept(answer) {
     ...one,
     name: `${one.label ?? `class ${one.class_id}`}`,
     colour: `hsl(${Math.round((220 + 137.508 * row) % 360)} 80% 70%)`,
-    hex: `hsl(${Math.round((220 + 137.508 * row) % 360)} 75% 50%)`,
+    dark: `hsl(${Math.round((220 + 137.508 * row) % 360)} 75% 50%)`,
   }));
   trace(answer.outlines);
   redraw();
@@ -276,6 +276,7 @@ function pick(row, aloud = true) {
   redraw();
 }
 
+/** Mark a row in the list as picked, without drawing. */
 function mark(row, aloud = false) {
   now.picked = row;
   const list = byId("list");

@@ -45,7 +45,7 @@ function requestCode(language, { url, name, kind, locked }) {
 /** Objects as an SVG drawing, as large as the photograph. */
 function svgOf(objects, { width, height }) {
   const escape = (text) => text.replace(/[&<>"]/g, (one) => `&#${one.charCodeAt(0)};`);
-  const paths = objects.map((one) => `  <path d="${one.d}" stroke="${one.hex}"><title>${escape(one.name)}</title></path>\n`);
+  const paths = objects.map((one) => `  <path d="${one.d}" stroke="${one.dark}"><title>${escape(one.name)}</title></path>\n`);
   const look = 'fill="none" stroke-width="2" stroke-linejoin="round"';
   const head = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ${look}>`;
   return new Blob([`${head}\n${paths.join("")}</svg>\n`], { type: "image/svg+xml" });

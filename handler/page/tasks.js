@@ -13,8 +13,8 @@ const tasks = {
     const decoded = await createImageBitmap(photo).catch(() => null);
     if (!decoded) {
       const heic = /hei[cf]/i.test(`${photo.type} ${photo.name}`);
-      const detail = `this browser cannot open the file${heic ? ": it is HEIC, which Safari opens, or send a JPEG" : ""}`;
-      throw new SegmentError({ title: "Not a photograph", detail });
+      const what = heic ? "HEIC: use Safari, or send a JPEG" : "the file";
+      throw new SegmentError({ title: "Not a photograph", detail: `this browser cannot open ${what}` });
     }
     const ready = await shrink(photo, contract.resize, { decoded });
     const scale = Math.min(1, side / Math.max(ready.original.width, ready.original.height));

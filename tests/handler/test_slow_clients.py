@@ -20,7 +20,7 @@ CLIENTS = 4 * THREADS
 TIMEOUT_S = 1.0
 HEALTH_S = 1.0
 STEP_S = 0.2
-LATE_S = 1.5  # for a machine that others use
+LATE_S = 3.0  # for a machine that others use
 IMAGE = noise()
 POST = b"POST / HTTP/1.1\r\nHost: function\r\n"
 BODY = POST + b"Content-Length: 100000\r\n\r\n"
@@ -120,7 +120,7 @@ def test_clients_that_do_not_read_their_answer_are_disconnected_and_logged(funct
     with connect(function) as client, pytest.raises(ConnectionError):
         while True:
             client.sendall(GET)  # at some time the kernel keeps no more for both sides
-    assert TIMEOUT_S < time.monotonic() - start_s < TIMEOUT_S + 2 * LATE_S
+    assert TIMEOUT_S < time.monotonic() - start_s < TIMEOUT_S + LATE_S
     (line,) = [line for line in function.log_lines() if "must read its answer" in line["message"]]
     assert line["severity"] == "WARNING"
     assert line["message"].startswith("GET /openapi.json: the client must read its answer within 1 s")

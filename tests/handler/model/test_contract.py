@@ -55,20 +55,6 @@ def test_an_input_for_the_size_is_stated_and_no_other_contract_has_its_field():
         ModelContract.from_json(sized.to_json().replace('"image_size"', '"input_image"'))
 
 
-FIRST_CONTRACT = """
-import sys, threading
-from handler.model.contract import ModelContract
-sys.setswitchinterval(1e-6)
-together = threading.Barrier(16)
-def read():
-    together.wait()
-    ModelContract.from_json(sys.argv[1])
-threads = [threading.Thread(target=read) for _ in range(16)]
-for one in threads: one.start()
-for one in threads: one.join()
-"""
-
-
 @given(st.dictionaries(st.integers(1, 1 << 16), st.text(max_size=20)), st.floats(1e-9, 1e9), st.text(max_size=20))
 def test_any_labels_scale_and_source_survive(labels, scale, source):
     contract = ModelContract(
@@ -129,6 +115,20 @@ def test_a_letterbox_is_padded_in_the_graph():
     letterbox = Resize(mode="letterbox", min_dim=0, max_dim=640, frame_hw=(640, 640))
     with pytest.raises(ContractViolation, match=r"image.padded must be false with resize mode letterbox"):
         msgspec.structs.replace(INT8_CAST, resize=letterbox)
+
+
+FIRST_CONTRACT = """
+import sys, threading
+from handler.model.contract import ModelContract
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(16)
+def read():
+    together.wait()
+    ModelContract.from_json(sys.argv[1])
+threads = [threading.Thread(target=read) for _ in range(16)]
+for one in threads: one.start()
+for one in threads: one.join()
+"""
 
 
 @pytest.mark.parametrize("trial", range(3))

@@ -249,7 +249,7 @@ def test_a_photograph_is_pasted(visit, shapes):
 
 @pytest.mark.campaign
 def test_heic_is_sent_as_jpeg_if_the_browser_decodes_it(visit, scripted):
-    """Chromium has no decoder: the one of the test takes a PNG behind four bytes, told to be HEIC."""
+    """Chromium has no decoder for HEIC. The test adds one, which takes a PNG behind four bytes for HEIC."""
     one = visit(scripted, script=HEIC_DECODER)
     choose(one, b"heic" + noise(), "image/heic", "photo.heic")
     assert one.rows().count() == 2
@@ -261,7 +261,7 @@ def test_heic_is_sent_as_jpeg_if_the_browser_decodes_it(visit, scripted):
 def test_heic_that_the_browser_cannot_open_is_named(visit, scripted, kind, name):
     one = visit(scripted)
     choose(one, b"\0\0\0\x18ftypheic", kind, name)
-    assert one.problem() == "This browser cannot open the file: it is HEIC, which Safari opens, or send a JPEG."
+    assert one.problem() == "This browser cannot open HEIC: use Safari, or send a JPEG."
     assert one.posts == []
 
 
@@ -269,8 +269,7 @@ def test_heic_that_the_browser_cannot_open_is_named(visit, scripted, kind, name)
 def test_413(visit, narrow):
     one = visit(narrow, wrong=("413",))
     choose(one, noise())
-    limit = "the body must be at most 1000 bytes"
-    assert one.problem().lower().startswith(f"the photograph is too large. {limit}")
+    assert one.problem().startswith("The photograph is too large. The body must be at most 1000 bytes, got ")
 
 
 @pytest.mark.campaign
