@@ -101,7 +101,10 @@ def read_request(request: flask.Request, body: bytes, max_images: int) -> Sent:
         several = type(given) is list  # not a _JsonObject
         texts = given if several else [given]
         _check_count(len(texts), max_images)
-        return Sent(tuple(map(_decode_base64, texts)), parse_options(query, typed), several)
+        images = tuple(map(_decode_base64, texts))
+        if several and b"" in images:
+            raise BadRequest(f"each image of the list must be {BASE64}, got an empty one")
+        return Sent(images, parse_options(query, typed), several)
     if request.mimetype == "multipart/form-data":
         images, fields = _read_multipart(request, body)
         _check_count(len(images), max_images)

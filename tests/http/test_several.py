@@ -4,23 +4,25 @@ import json
 
 import pytest
 
-from tests.http.client import FORM, encoded, form, ok, post_json, problem
+from tests.http import client
+from tests.http.client import encoded, ok, post_json, problem
 from tests.http.scenes import SIZE_HW, png
 from tests.support.images import noise
+from tests.support.waiting import wait_for
 
 IMAGES = (png(), noise(), noise(120, 90, "JPEG"), noise(33, 77, "WEBP"))
 LINES = {"Accept": "application/x-ndjson"}
 
 
 def post_form(function, images, query="", headers=()):
-    return function.post(form(*(("image", "photo", image) for image in images)), query, FORM, headers)
+    return client.post_form(function, *(("image", "photo", image) for image in images), query=query, headers=headers)
 
 
 def alone(function, images, query=""):
     return [ok(function.post(image, query)) for image in images]
 
 
-@pytest.mark.parametrize("query", ["", "?mask=png&threshold=0.8", "?format=coco", "?format=roboflow"])
+@pytest.mark.parametrize("query", ["", "?mask=png&threshold=0.8", "?format=coco"])
 def test_answers_are_those_of_each_image_in_order(function, query):
     expected = alone(function, IMAGES, query)
     assert ok(post_form(function, IMAGES, query)) == expected
@@ -72,6 +74,11 @@ def test_what_concerns_the_whole_request_is_an_error_of_it(function):
     given = [encoded(IMAGES[0]), "no base64!"]
     assert "image must be base64" in problem(post_json(function, {"image": given}), 400)
     assert "image must be base64" in problem(post_json(function, {"image": [{}]}), 400)
+    assert "got an empty one" in problem(post_json(function, {"image": [encoded(IMAGES[0]), ""]}), 400)
+
+
+def lines_of(function, request_id):
+    return [line for line in function.log_lines() if line.get("request_id") == request_id]
 
 
 @pytest.mark.parametrize("headers", [{}, LINES])
@@ -79,7 +86,8 @@ def test_the_log_and_the_headers_have_sums(function, headers):
     request_id = f"sums-{len(headers)}"
     images = (IMAGES[0], b"nothing", IMAGES[0])
     answer = post_form(function, images, headers={"X-Request-Id": request_id, **headers})
-    (line,) = [line for line in function.log_lines() if line.get("request_id") == request_id]
+    wait_for(lambda: lines_of(function, request_id))  # written once the client has all
+    (line,) = lines_of(function, request_id)
     assert (line["status"], line["images"], line["images_failed"]) == (200, 3, 1)
     assert line["bytes_down"] == int(answer.headers.get("content-length", len(answer.body)))
     assert line["model_bytes_up"] > 2 * SIZE_HW[0] * SIZE_HW[1] * 3
