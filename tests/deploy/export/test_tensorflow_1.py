@@ -11,7 +11,7 @@ from deploy.export.__main__ import main
 from tests.deploy.export import savedmodels
 
 v1 = tf.compat.v1
-SIDE, ROWS = 160, 5  # the weights [160, 160] take more bytes than a constant that stays one
+SIDE, ROWS = 256, 5  # the weights [256, 256] take more bytes than a constant that stays one
 WEIGHTS = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
 FOUND = savedmodels.detections(ROWS, (7, 7), 0)
 CODES = dict(zip(range(ROWS), (3, 1, 4, 1, 5), strict=True))  # what the look-up tables know
