@@ -70,13 +70,14 @@ class Service:
 def rules(config: Config) -> routes.Rules:
     """Return the settings that apply to every request."""
     return routes.Rules(
-        config.api_keys,
-        config.origins,
-        config.max_body_bytes,
-        config.image_kinds,
-        config.google_cloud_project,
-        config.cors_headers,
-        config.shows_page,
+        api_keys=config.api_keys,
+        cors_origins=config.origins,
+        max_body_bytes=config.max_body_bytes,
+        max_images=config.max_images,
+        image_kinds=config.image_kinds,
+        project=config.google_cloud_project,
+        cors_headers=config.cors_headers,
+        page=config.shows_page,
     )
 
 

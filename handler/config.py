@@ -73,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     client_timeout_s: Annotated[float, Meta(gt=0, le=3600, description="a number above 0, 3600 at most")] = 60.0
     keep_alive_s: Annotated[int, Meta(ge=0, le=3600, description="a whole number, 0 to 3600")] = 620
     max_body_bytes: Count = 20 << 20
+    max_images: Count = 16
     max_pixels: Count = Limits().max_pixels
     decode_memory_bytes: Annotated[
         Count | None, Meta(description="a whole number from 1, or empty for what the memory limit allows")

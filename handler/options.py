@@ -52,12 +52,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.classes
 
 
-class JsonRequest(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body ``application/json``: the image, as base64 or a data: URL, and options."""
+Base64 = Annotated[
+    str, Meta(min_length=1, description="base64, or a data: URL", extra_json_schema={"contentEncoding": "base64"})
+]
 
-    image: Annotated[
-        str, Meta(min_length=1, description="base64, or a data: URL", extra_json_schema={"contentEncoding": "base64"})
-    ]
+
+class JsonRequest(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body ``application/json``: an image or a list of images, as base64 or data: URLs, and options."""
+
+    image: Annotated[Base64 | Annotated[list[Base64], Meta(min_length=1)], Meta(description="an image, or several")]
 
 
 NAMES = Options.__struct_fields__

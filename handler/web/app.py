@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from contextlib import ExitStack
 from typing import Any
 
 import flask
@@ -12,15 +13,16 @@ import msgspec
 from handler.errors import BackendError, MethodNotAllowed, NotFound, SegmentError, Unauthorized, quoted
 from handler.log import trace_fields
 from handler.options import Options
-from handler.pipeline import Result
-from handler.web import cors, formats, gzip
+from handler.web import cors, formats, gzip, several
 from handler.web.auth import KEY_HEADER, check_key
-from handler.web.bodies import read_body, read_request
+from handler.web.bodies import Sent, read_body, read_request
 from handler.web.load import Load
 from handler.web.routes import PAGES, ROOT, Rules, Service, methods
-from handler.web.schemas import HTML, JSON, MODEL_BYTES, PROBLEM, Problem
+from handler.web.schemas import HTML, JSON, NDJSON, PROBLEM, Problem
+from handler.web.several import Answer
 
 logger = logging.getLogger("segment.web")
+DEFECT = SegmentError("the service failed; its log has the details under the request id")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -34,34 +36,49 @@ def handle(request: flask.Request, service: Service, rules: Rules, load: Load) -
         response = _route(request, service, rules, load, log_fields)
     except SegmentError as error:
         response = _problem_response(error, request_id)
-        log_fields["detail"] = error.detail
-        if isinstance(error, BackendError) and error.reason:
-            log_fields["reason"] = error.reason
+        log_fields |= _failure(error)
     except Exception as error:  # noqa: BLE001 - logged below, with its traceback
         unexpected = error
-        response = _problem_response(
-            SegmentError("the service failed; its log has the details under the request id"), request_id
-        )
+        response = _problem_response(DEFECT, request_id)
     response.headers["X-Request-Id"] = request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     cors.add_headers(request, response, rules.cors_origins, methods(request.path), rules.cors_headers)
-    gzip.compress(request, response)
-    sent = 0 if request.method == "HEAD" else response.content_length or 0
-    log_fields |= {"status": response.status_code, "bytes_down": sent}
-    log_fields["duration_ms"] = _round_ms(time.perf_counter() - started_s)
-    level = logging.INFO if response.status_code < 400 else logging.WARNING
-    text = f"{request.method} {request.path} {response.status_code}"
-    logger.log(
-        logging.ERROR if response.status_code >= 500 else level, text, exc_info=unexpected, extra={"fields": log_fields}
-    )
+    if response.is_streamed:  # its end is that of the request
+        response.call_on_close(lambda: _log(request, response, log_fields, started_s))
+    else:
+        gzip.compress(request, response)
+        log_fields["bytes_down"] = 0 if request.method == "HEAD" else response.content_length or 0
+        _log(request, response, log_fields, started_s, unexpected)
     return response
+
+
+def _log(
+    request: flask.Request,
+    response: flask.Response,
+    log_fields: dict[str, Any],
+    started_s: float,
+    unexpected: Exception | None = None,
+) -> None:
+    """Write the line of a request. ``unexpected``: the error of a defect."""
+    status = response.status_code
+    log_fields |= {"status": status, "duration_ms": _round_ms(time.perf_counter() - started_s)}
+    level = logging.ERROR if status >= 500 else logging.WARNING if status >= 400 else logging.INFO
+    text = f"{request.method} {request.path} {status}"
+    logger.log(level, text, exc_info=unexpected, extra={"fields": log_fields})
+
+
+def _failure(error: SegmentError) -> dict[str, Any]:
+    """Return what the log tells of an error."""
+    reason = {"reason": error.reason} if isinstance(error, BackendError) and error.reason else {}
+    return {"detail": error.detail, **reason}
 
 
 def _route(
     request: flask.Request, service: Service, rules: Rules, load: Load, log_fields: dict[str, Any]
 ) -> flask.Response:
     """Return the response to a request, and add to ``log_fields``. Raises SegmentError if it is not valid."""
-    with load.body() as keep:
+    with ExitStack() as stack:
+        keep = stack.enter_context(load.body())
         log_fields["bytes_up"] = request.content_length or 0  # the declared length, in case reading fails
         body = read_body(request, rules.max_body_bytes, keep)
         log_fields["bytes_up"] = len(body)
@@ -76,11 +93,11 @@ def _route(
         if request.method == "POST" or (page is not None and page.locked):
             check_key(request, rules.api_keys)
         if request.method == "POST":
-            data, options = read_request(request, body)
-            answer_format = formats.find(options.format)
-            with load.turn():
-                result = service.segment(data, options, answer_format.encoder(options.mask))
-                return _answer_response(result, options, answer_format, service.model, log_fields)
+            sent = read_request(request, body, rules.max_images)
+            response = _answer_request(request, sent, service, load, log_fields)
+            if response.is_streamed:
+                response.call_on_close(stack.pop_all().close)
+            return response
         if page is None:
             raise NotFound(f"the path must be one of {', '.join(PAGES)}, got {quoted(request.path)}")
         if page is PAGES[ROOT] and rules.page and request.accept_mimetypes.best_match((JSON, HTML)) == HTML:
@@ -106,18 +123,43 @@ def _html_response() -> flask.Response:
     return response
 
 
-def _answer_response(
-    result: Result, options: Options, answer_format: formats.AnswerFormat, model: str, log_fields: dict[str, Any]
+def _answer_request(
+    request: flask.Request, sent: Sent, service: Service, load: Load, log_fields: dict[str, Any]
 ) -> flask.Response:
-    """Return the instances, with the time of each stage as a header, and add to ``log_fields``."""
+    """Return the answer to an image, or the list of answers to several; add to ``log_fields``."""
+    answer_format = formats.find(sent.options.format)
+
+    def answer(data: bytes) -> Answer:
+        with load.turn():
+            return _answer(data, sent.options, answer_format, service)
+
+    lines = request.accept_mimetypes.best_match((JSON, NDJSON)) == NDJSON
+    if not (sent.several or lines):
+        body, fields = answer(sent.images[0])
+        log_fields |= fields
+        return flask.Response(body, mimetype=JSON, headers=several.headers(fields))
+
+    def answer_or_problem(data: bytes) -> Answer:
+        try:
+            return answer(data)
+        except SegmentError as error:
+            return _problem(error, log_fields["request_id"]), _failure(error)
+        except Exception as error:
+            logger.exception("an image of several failed", exc_info=error, extra={"fields": log_fields})
+            return _problem(DEFECT, log_fields["request_id"]), _failure(DEFECT)
+
+    return several.response(sent.images, answer_or_problem, log_fields, lines=lines)
+
+
+def _answer(data: bytes, options: Options, answer_format: formats.AnswerFormat, service: Service) -> Answer:
+    """Return the instances in an image as JSON, and what the log tells of them."""
+    result = service.segment(data, options, answer_format.encoder(options.mask))
     started_s = time.perf_counter()
-    response = flask.Response(msgspec.json.encode(answer_format.answer(result, options, model)), mimetype=JSON)
+    body = msgspec.json.encode(answer_format.answer(result, options, service.model))
     stages_ms = {name: 1000 * seconds for name, seconds in result.durations_s.items()}
     stages_ms["encode"] += 1000 * (time.perf_counter() - started_s)
-    response.headers["Server-Timing"] = ", ".join(f"{name};dur={took:.2f}" for name, took in stages_ms.items())
-    response.headers[MODEL_BYTES] = f"up={result.up_bytes}, down={result.down_bytes}"
-    log_fields |= {
-        "model": model,
+    return body, {
+        "model": service.model,
         "model_version": result.version,
         "instances": len(result.instances),
         "model_bytes_up": result.up_bytes,
@@ -127,12 +169,14 @@ def _answer_response(
         "image_transport_why": result.way.why,
         "stages_ms": {name: round(took, 2) for name, took in stages_ms.items()},
     }
-    return response
+
+
+def _problem(error: SegmentError, request_id: str) -> bytes:
+    return msgspec.json.encode(Problem(error.title, error.status, error.detail, request_id))
 
 
 def _problem_response(error: SegmentError, request_id: str) -> flask.Response:
-    problem = Problem(error.title, error.status, error.detail, request_id)
-    response = flask.Response(msgspec.json.encode(problem), status=error.status, mimetype=PROBLEM)
+    response = flask.Response(_problem(error, request_id), status=error.status, mimetype=PROBLEM)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, MethodNotAllowed):

@@ -1,4 +1,4 @@
-"""The body of a POST -> an encoded image and options. The body is the image itself, a form, or JSON."""
+"""The body of a POST -> encoded images and options. The body is the image itself, a form, or JSON."""
 
 import binascii
 import io
@@ -30,6 +30,15 @@ LOST_PLUS = re.compile(r"\S +\S")  # no encoder puts a space there, but a form o
 URL_SAFE = str.maketrans("-_", "+/")
 NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 Pairs = list[tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a client sent. ``several``: True if it sent a list, of which each image gets its own answer."""
+
+    images: tuple[bytes, ...]
+    options: Options
+    several: bool = False
 
 
 class _JsonObject(list[tuple[str, Any]]):
@@ -77,8 +86,8 @@ def _read_chunks(stream: IO[bytes], size: int) -> Iterator[bytes]:
         raise BadRequest("the body must have its declared length, or whole chunks, got one that breaks off") from error
 
 
-def read_request(request: flask.Request, body: bytes) -> tuple[bytes, Options]:
-    """Return the encoded image and the options of a POST. Raises BadRequest, TooLarge or UnsupportedMedia."""
+def read_request(request: flask.Request, body: bytes, max_images: int) -> Sent:
+    """Return the encoded images and the options of a POST. Raises BadRequest, TooLarge or UnsupportedMedia."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise UnsupportedMedia(f"the body must be sent without Content-Encoding, got {quoted(coding)}")
@@ -88,18 +97,33 @@ def read_request(request: flask.Request, body: bytes) -> tuple[bytes, Options]:
         other = describe_image(body) or describe_text(body)
         if other not in (None, JSON_BODY):
             raise UnsupportedMedia(f"the body {sent} must be JSON, got {other}")
-        image, typed = _read_json(body)
-        return image, parse_options(query, typed)
+        given, typed = _read_json(body)
+        several = type(given) is list  # not a _JsonObject
+        texts = given if several else [given]
+        _check_count(len(texts), max_images)
+        images = tuple(map(_decode_base64, texts))
+        if several and b"" in images:
+            raise BadRequest(f"each image of the list must be {BASE64}, got an empty one")
+        return Sent(images, parse_options(query, typed), several)
     if request.mimetype == "multipart/form-data":
-        image, fields = _read_multipart(request, body)
-        other = describe_text(image)
-        if other:
-            raise UnsupportedMedia(f"the part 'image' must be an image, got {other}")
-        return image, parse_options([*query, *fields])
+        images, fields = _read_multipart(request, body)
+        _check_count(len(images), max_images)
+        for image in images:
+            other = describe_text(image)
+            if other:
+                raise UnsupportedMedia(f"the part 'image' must be an image, got {other}")
+        return Sent(images, parse_options([*query, *fields]), len(images) > 1)
     other = describe_text(body)
     if other:
         raise UnsupportedMedia(f"the body {sent} must be an image, got {other}")
-    return body, parse_options(query)
+    return Sent((body,), parse_options(query))
+
+
+def _check_count(count: int, max_images: int) -> None:
+    if count == 0:
+        raise BadRequest("image must be an image, or a list of at least one, got []")
+    if count > max_images:
+        raise TooLarge(f"a request must have at most {max_images} images, got {count}")
 
 
 @dataclass(slots=True)
@@ -121,7 +145,7 @@ class _Part:
         return b"".join(self.pieces)
 
 
-def _read_multipart(request: flask.Request, body: bytes) -> tuple[bytes, list[tuple[str, str]]]:
+def _read_multipart(request: flask.Request, body: bytes) -> tuple[tuple[bytes, ...], list[tuple[str, str]]]:
     boundary, used = request.mimetype_params.get("boundary", ""), boundary_of(body)
     if used is None and (other := describe_image(body) or describe_text(body)):
         raise UnsupportedMedia(f"the body {declared(request.content_type)} must be a form, got {other}")
@@ -143,12 +167,11 @@ def _read_multipart(request: flask.Request, body: bytes) -> tuple[bytes, list[tu
     except ValueError as error:
         raise BadRequest("the multipart body must be complete and well-formed, got one that is not") from error
     images = [part for part in parts if part.is_image]
-    if [part.name for part in images] != [IMAGE]:
+    if {part.name for part in images} != {IMAGE}:
         got = ", ".join(quoted(part.name) for part in images[:5]) or "no file part"
-        raise BadRequest(f"a multipart body must have one file part 'image', got {got}")
-    return images[0].content, [
-        (part.name, part.content.decode("utf-8", "replace")) for part in parts if not part.is_image
-    ]
+        raise BadRequest(f"a multipart body must have file parts 'image' alone, one for each image, got {got}")
+    fields = [(part.name, part.content.decode("utf-8", "replace")) for part in parts if not part.is_image]
+    return tuple(part.content for part in images), fields
 
 
 def _parse_form(body: bytes, boundary: bytes) -> list[_Part]:
@@ -174,7 +197,8 @@ def _parse_form(body: bytes, boundary: bytes) -> list[_Part]:
     return parts
 
 
-def _read_json(body: bytes) -> tuple[bytes, Pairs]:
+def _read_json(body: bytes) -> tuple[Any, Pairs]:
+    """Return the value of ``image``, a list or not, and the other members."""
     if body.count(b"[") + body.count(b"{") > JSON_MAX_CONTAINERS or body.count(b",") > JSON_MAX_VALUES:
         most = f"{JSON_MAX_CONTAINERS} lists and objects and {JSON_MAX_VALUES} values"
         raise BadRequest(f"the JSON body must have at most {most}, got more")
@@ -189,7 +213,7 @@ def _read_json(body: bytes) -> tuple[bytes, Pairs]:
     images = [given for name, given in value if name == IMAGE]
     if len(images) != 1:
         raise BadRequest(f"the JSON body must have 'image' once, got it {len(images)} times")
-    return _decode_base64(images[0]), [(name, _as_dict(given)) for name, given in value if name != IMAGE]
+    return images[0], [(name, _as_dict(given)) for name, given in value if name != IMAGE]
 
 
 def _as_dict(value: Any) -> Any:

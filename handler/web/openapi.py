@@ -11,7 +11,7 @@ from handler.options import Format, JsonRequest, Options
 from handler.web import formats, schemas
 from handler.web.auth import KEY_HEADER
 from handler.web.routes import OPENAPI, PAGES, POST, ROOT, Page
-from handler.web.schemas import JSON, MODEL_BYTES, PROBLEM
+from handler.web.schemas import JSON, MODEL_BYTES, NDJSON, PROBLEM
 
 REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]
@@ -32,6 +32,7 @@ TRAFFIC = {"description": "up=, down=: bytes of the model's request and response
 REQUEST_ID = {"description": "echoed from the request, or generated", "schema": {"type": "string"}}
 RETRY = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}
 IMAGE: Schema = {"type": "string", "format": "binary"}
+IMAGES: Schema = {"anyOf": [IMAGE, {"type": "array", "items": IMAGE, "minItems": 1}]}  # an array is a part for each
 CHALLENGE = {"description": "how to authenticate", "schema": {"type": "string"}}
 CLIENT_PROFILE = "client"
 CLIENT_POST = "the instances in an image"
@@ -64,13 +65,13 @@ def document(image_kinds: tuple[str, ...], locked: bool, client: bool = False) -
     if client:
         del components[JsonRequest.__name__]
         options = {name: schema for name, schema in options.items() if name not in NOT_FOR_CLIENTS}
-        paths[ROOT]["post"] = _post(options, _image_content(()), described_answers[0], locked)
+        paths[ROOT]["post"] = _post(options, _image_content(()), {JSON: {"schema": described_answers[0]}}, locked)
         paths[ROOT]["post"].update(summary=CLIENT_POST, description="The bytes of the image decide its kind.")
     else:
         paths[OPENAPI]["get"]["parameters"] = [PROFILE]
         content = _image_content(image_kinds) | _form_content(image_kinds, options)
         content[JSON] = {"schema": by_type[repr(JsonRequest)]}
-        paths[ROOT]["post"] = _post(options, content, {"anyOf": described_answers}, locked)
+        paths[ROOT]["post"] = _post(options, content, _answers_content(described_answers), locked)
     whole: Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -103,7 +104,7 @@ def _page(path: str, page: Page, schema: Schema, locked: bool) -> Schema:
         "operationId": f"get_{path.strip('/').replace('.', '_') or 'index'}",
         "summary": page.summary,
         "responses": {
-            "200": _response(page.summary, schema),
+            "200": _response(page.summary, {JSON: {"schema": schema}}),
             **_problems((*page.problems, 500), locked and page.locked),
         },
     }
@@ -116,10 +117,19 @@ def _image_content(image_kinds: tuple[str, ...]) -> Schema:
     return {kind: {"schema": IMAGE} for kind in kinds}
 
 
+def _answers_content(answers: list[Schema]) -> Schema:
+    """Return the answers to an image and to several, by content type."""
+    problem = {"$ref": REF.format(name=schemas.Problem.__name__)}
+    each = {"anyOf": [*answers, problem]}
+    several = {"type": "array", "description": "of several images, in their order", "items": each}
+    line = {"type": "string", "description": "each answer or problem as JSON on a line, once it is ready"}
+    return {JSON: {"schema": {"anyOf": [*answers, several]}}, NDJSON: {"schema": line}}
+
+
 def _form_content(image_kinds: tuple[str, ...], options: Mapping[str, Schema]) -> Schema:
     form = {
         "type": "object",
-        "properties": {"image": IMAGE, **{name: _as_text(schema) for name, schema in options.items()}},
+        "properties": {"image": IMAGES, **{name: _as_text(schema) for name, schema in options.items()}},
         "required": ["image"],
         "additionalProperties": False,
     }
@@ -127,7 +137,7 @@ def _form_content(image_kinds: tuple[str, ...], options: Mapping[str, Schema]) -
     return {"multipart/form-data": {"schema": form, "encoding": encoding}}
 
 
-def _post(options: Mapping[str, Schema], content: Schema, answer: Schema, locked: bool) -> Schema:
+def _post(options: Mapping[str, Schema], content: Schema, answers: Schema, locked: bool) -> Schema:
     operation = {
         "operationId": "segment",
         "summary": POST,
@@ -147,7 +157,7 @@ def _post(options: Mapping[str, Schema], content: Schema, answer: Schema, locked
         "responses": {
             "200": _response(
                 "the instances, in the requested format",
-                answer,
+                answers,
                 {"Server-Timing": TIMING, MODEL_BYTES: TRAFFIC},
             ),
             **_problems(POST_PROBLEMS, locked),
@@ -162,12 +172,8 @@ def _as_text(schema: Schema) -> Schema:
     return {**choices[0], "description": schema["description"]} if choices else schema
 
 
-def _response(what: str, schema: Schema, headers: Mapping[str, Schema] | None = None) -> Schema:
-    return {
-        "description": what,
-        "headers": {"X-Request-Id": REQUEST_ID, **(headers or {})},
-        "content": {JSON: {"schema": schema}},
-    }
+def _response(what: str, content: Schema, headers: Mapping[str, Schema] | None = None) -> Schema:
+    return {"description": what, "headers": {"X-Request-Id": REQUEST_ID, **(headers or {})}, "content": content}
 
 
 def _problems(statuses: tuple[int, ...], locked: bool) -> Schema:

@@ -20,7 +20,7 @@ class Rules:
     """The settings that apply to every request.
 
     ``api_keys``: a request needs one of them, () for none. ``cors_origins``, ``cors_headers``: see
-    :mod:`handler.web.cors`.
+    :mod:`handler.web.cors`. ``max_images``: of one request.
     ``image_kinds``: for /openapi.json. ``project``: the Google Cloud project of the logs, "" for none.
     ``page``: True if browsers get the page at ``/`` instead of the index.
     """
@@ -28,6 +28,7 @@ class Rules:
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = 20 << 20
+    max_images: int = 16
     image_kinds: tuple[str, ...] = ("jpeg", "png", "webp")
     project: str = ""
     cors_headers: tuple[str, ...] = ()
@@ -99,7 +100,7 @@ PAGES = {
     "/model": Page("the model contract in force", schemas.ModelAnswer, _model, BACKEND_PROBLEMS, locked=True),
     OPENAPI: Page("this interface as OpenAPI", dict[str, Any], _openapi, (400,)),
 }
-POST = "the instances in an image: the body, the part 'image' of a form, or base64 in JSON"
+POST = "the instances in an image, or in several: the body, parts 'image' of a form, or base64 in JSON"
 INDEX = {f"POST {ROOT}": POST, **{f"GET {path}": page.summary for path, page in PAGES.items()}}
 
 

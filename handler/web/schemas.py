@@ -12,6 +12,7 @@ from handler.masks.schemas import Side, Value
 from handler.model.contract import ModelContract
 
 JSON, PROBLEM, HTML = "application/json", "application/problem+json", "text/html"
+NDJSON = "application/x-ndjson"  # one JSON value a line
 MODEL_BYTES = "X-Model-Bytes"  # header of an answer: what the call of the model sent and received
 
 Pixels = Annotated[int, Meta(ge=0)]

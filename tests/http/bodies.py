@@ -155,6 +155,7 @@ def _json_or_not(rng):
             b'{"image": "data:image/png;charset=utf-8;BASE64,%s"}' % text,
             b'{"image": " %s\\n"}' % text,
             b'{"image": "%s"}' % text.rstrip(b"="),
+            b'{"image": ["%s", "%s"]}' % (text, text),
             b'{"image": "%s"}' % base64.urlsafe_b64encode(photos()["PNG"][0]),
         ]
     )
@@ -213,6 +214,7 @@ def _form_or_not(rng):
             form(file(data)).replace(b"\r\n--frontier", b"\n--frontier"),
             form((b"Content-Disposition: attachment; name=image; filename=../../x", data)),
             form(field(b"image", data)),
+            form(file(data), file(data)),
             b"a preamble\r\n" + form(file(data)) + b"an epilogue",
         ]
     )
@@ -236,7 +238,8 @@ BUILDERS = [
     _json("another type on top", b"null", b"true", b"1", b'"text"', b"[]", b'[{"image": "x"}]', b"-0.0", b'["image"]'),
     _json("no image", b"{}", b'{"threshold": 0.5}', b'{"Image": "x"}', b'{"image ": "x"}', b'{"images": []}'),
     _json("image of another type", *[b'{"image": %s}' % it for it in (b"null", b"1", b"true", b"[]", b"{}", b"1e9")]),
-    _json("image of another type", lambda rng: b'{"image": ["%s"]}' % in_base64(photo(rng)), b'{"image": ""}'),
+    _json("image of another type", lambda rng: b'{"image": ["%s", 1]}' % in_base64(photo(rng)), b'{"image": ""}'),
+    _json("images of another type", b'{"image": [{}]}', b'{"image": [[""]]}', b'{"image": [""]}', b'{"image": [null]}'),
     _json("base64", *[_image_text(functools.partial(_one_in, wrong)) for wrong in (b"*", b"=", b"\\u0000")]),
     _json("base64", _image_text(_badly_padded), _image_text(lambda text: text[:300] + "é".encode() + text[300:])),
     _json("base64", b'{"image": "===="}', b'{"image": "A"}', b'{"image": "not base64!"}', b'{"image": "%89PNG"}'),
@@ -251,7 +254,7 @@ BUILDERS = [
     _json_or_not,
     _boundary,
     _form("no image", lambda data: [], lambda data: [field(b"threshold", b"0.5")]),
-    _form("two images", lambda data: [file(data), file(data)], lambda data: [file(data)] * 50),
+    _form("too many images", lambda data: [file(data)] * 17, lambda data: [file(data)] * 50),
     _form("nested", _mixed),
     _form("thousands of parts", lambda data: [file(data), *[field(b"a", b"")] * 5000], lambda data: [file(b"")] * 5000),
     _form("long part header", lambda data: [file(data, name=b"x" * 100_000)]),

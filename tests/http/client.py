@@ -23,8 +23,8 @@ def form(*parts):
     return b"\r\n".join([*lines, b"--" + BOUNDARY.encode() + b"--", b""])
 
 
-def post_form(function, *parts, query=""):
-    return function.post(form(*parts), query, f"multipart/form-data; boundary={BOUNDARY}")
+def post_form(function, *parts, query="", headers=()):
+    return function.post(form(*parts), query, f"multipart/form-data; boundary={BOUNDARY}", headers)
 
 
 def post_json(function, value, query=""):

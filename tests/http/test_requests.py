@@ -193,8 +193,6 @@ def test_json_of_any_depth(function, depth):
     [
         ([], "got no file part"),
         ([("picture", "a.png", PNG)], "got 'picture'"),
-        ([("image", "a.png", PNG), ("image", "b.png", PNG)], "got 'image', 'image'"),
-        ([("image", None, PNG), ("image", "b.png", PNG)], "got 'image', 'image'"),
         ([("image", None, PNG), ("other", "b.png", PNG)], "got 'image', 'other'"),
     ],
 )
