@@ -1,6 +1,8 @@
 """The expected errors, as one tree of classes. Each class says whose fault it is and has an HTTP status."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 QUOTED_CHARACTERS = 120
@@ -16,11 +18,15 @@ def quoted(value: Any) -> str:
 
 
 class SegmentError(Exception):
-    """Base of every expected error. The client reads the message, so it holds no address and no secret."""
+    """Base of every expected error. The client reads the message, so it holds no address and no secret.
+
+    ``log_fields``: what only the log tells.
+    """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     retry_after_s: ClassVar[int | None] = None
+    log_fields: Mapping[str, str] = MappingProxyType({})
 
     @property
     def detail(self) -> str:

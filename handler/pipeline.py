@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from handler.errors import RequestRefused
+from handler.errors import RequestRefused, SegmentError
 from handler.image import undecoded
 from handler.image.decode import Limits, decode_image
 from handler.image.undecoded import Unfit
@@ -32,7 +32,22 @@ class Way:
     transport: Transport
     why: str
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What the log tells of it."""
+        return {"image_transport": self.transport, "image_transport_why": self.why}
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Let the log tell the way of an image that fails in the block."""
+        try:
+            yield
+        except SegmentError as error:
+            error.log_fields = self.log_fields
+            raise
+
+
+AS_JPEG = Way("jpeg", "the model takes this JPEG")
 SETTING = Way("int8", "the setting IMAGE_TRANSPORT")
 UNLIMITED: AbstractContextManager[Reserve] = nullcontext(lambda _: None)
 
@@ -138,24 +153,25 @@ def _ask(  # noqa: PLR0917 - what segment is given
         try:
             with clock.stage("decode"):
                 inputs, frame = encode_undecoded(data, contract, limits)
-            with clock.stage("predict"):
-                return predict(inputs), frame, Way("jpeg", "the model takes this JPEG")
+            with AS_JPEG.told(), clock.stage("predict"):
+                return predict(inputs), frame, AS_JPEG
         except Unfit as error:
             way = Way("int8", str(error))
         except RequestRefused:  # a JPEG that cannot be decoded, or a replica of another version: int8 tells them apart
             way = Way("int8", "the model refused the JPEG")
-    with room as reserve:
-        with clock.stage("decode"):
-            photo = decode_image(
-                data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw, reserve
-            )
+    with way.told():
+        with room as reserve:
+            with clock.stage("decode"):
+                photo = decode_image(
+                    data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw, reserve
+                )
+            with clock.stage("mold"):
+                molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
+            del photo
         with clock.stage("mold"):
-            molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
-        del photo
-    with clock.stage("mold"):
-        tensors = encode_inputs(molded, frame, contract)
-    with clock.stage("predict"):
-        return predict(tensors), frame, way
+            tensors = encode_inputs(molded, frame, contract)
+        with clock.stage("predict"):
+            return predict(tensors), frame, way
 
 
 def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tuple[Inputs, mold.Frame]:

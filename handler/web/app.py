@@ -62,7 +62,8 @@ def _log(
     """Write the line of a request. ``unexpected``: the error of a defect."""
     status = response.status_code
     log_fields |= {"status": status, "duration_ms": _round_ms(time.perf_counter() - started_s)}
-    level = logging.ERROR if status >= 500 else logging.WARNING if status >= 400 else logging.INFO
+    failed = status >= 400 or log_fields.get("images_failed", 0) > 0
+    level = logging.ERROR if status >= 500 else logging.WARNING if failed else logging.INFO
     text = f"{request.method} {request.path} {status}"
     logger.log(level, text, exc_info=unexpected, extra={"fields": log_fields})
 
@@ -70,7 +71,7 @@ def _log(
 def _failure(error: SegmentError) -> dict[str, Any]:
     """Return what the log tells of an error."""
     reason = {"reason": error.reason} if isinstance(error, BackendError) and error.reason else {}
-    return {"detail": error.detail, **reason}
+    return {"detail": error.detail, **reason, **error.log_fields}
 
 
 def _route(
@@ -165,8 +166,7 @@ def _answer(data: bytes, options: Options, answer_format: formats.AnswerFormat, 
         "model_bytes_up": result.up_bytes,
         "model_bytes_down": result.down_bytes,
         "model_repeats": result.repeats,
-        "image_transport": result.way.transport,
-        "image_transport_why": result.way.why,
+        **result.way.log_fields,
         "stages_ms": {name: round(took, 2) for name, took in stages_ms.items()},
     }
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handler.errors import BadRequest, ContractViolation, RequestRefused
+from handler.errors import BadRequest, ContractViolation, ModelTimeout, RequestRefused, SegmentError
 from handler.image import undecoded
 from handler.image.decode import Limits
 from handler.model.contract import AnchorInput, ImageInput, JpegInput, MaskOutput, MetaInput, ModelContract, Resize
@@ -123,6 +123,17 @@ def ways(data, contract=WITH_JPEG, refused=()):
 
     result = segment(data, Options(), contract, predict, Limits(), transport="jpeg")
     return seen, result
+
+
+@pytest.mark.parametrize(("data", "transport"), [(jpeg(), "jpeg"), (png(), "int8"), (jpeg()[:200], "int8")])
+def test_an_error_tells_the_log_which_way_the_image_went(data, transport):
+    def predict(_):
+        raise ModelTimeout("too slow")
+
+    with pytest.raises(SegmentError) as raised:
+        segment(data, Options(), WITH_JPEG, predict, Limits(), transport="jpeg")
+    assert raised.value.log_fields["image_transport"] == transport
+    assert raised.value.log_fields["image_transport_why"]
 
 
 def test_a_jpeg_goes_as_it_is():

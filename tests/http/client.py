@@ -7,6 +7,7 @@ from tests.http.scenes import png
 
 PNG = png()
 BOUNDARY = "a-boundary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def form(*parts):
@@ -24,7 +25,7 @@ def form(*parts):
 
 
 def post_form(function, *parts, query="", headers=()):
-    return function.post(form(*parts), query, f"multipart/form-data; boundary={BOUNDARY}", headers)
+    return function.post(form(*parts), query, FORM, headers)
 
 
 def post_json(function, value, query=""):

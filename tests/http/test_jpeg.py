@@ -84,6 +84,7 @@ def test_a_jpeg_that_no_decoder_takes_is_a_400(both):
             answer = function.post(broken)
             if answer.status != 200:  # libjpeg has tables of Huffman codes of its own
                 assert "broken or truncated" in problem(answer, 400)
+                assert function.log_lines()[-1]["image_transport"] == "int8"
 
 
 @pytest.mark.counted

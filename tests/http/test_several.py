@@ -1,13 +1,15 @@
 """Several images in one request: each answer is that of the image alone, an error stands in the place of its image."""
 
 import json
+import socket
 
 import pytest
 
 from tests.http import client
-from tests.http.client import encoded, ok, post_json, problem
+from tests.http.client import encoded, form, ok, post_json, problem
 from tests.http.scenes import SIZE_HW, png
 from tests.support.images import noise
+from tests.support.processes import HOST
 from tests.support.waiting import wait_for
 
 IMAGES = (png(), noise(), noise(120, 90, "JPEG"), noise(33, 77, "WEBP"))
@@ -75,6 +77,18 @@ def test_what_concerns_the_whole_request_is_an_error_of_it(function):
     assert "image must be base64" in problem(post_json(function, {"image": given}), 400)
     assert "image must be base64" in problem(post_json(function, {"image": [{}]}), 400)
     assert "got an empty one" in problem(post_json(function, {"image": [encoded(IMAGES[0]), ""]}), 400)
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(function):
+    body = form(*(("image", "photo", image) for image in IMAGES * 4))
+    head = (
+        f"POST / HTTP/1.1\r\nHost: a\r\nAccept: {LINES['Accept']}\r\nX-Request-Id: gone\r\nContent-Type: {client.FORM}"
+    )
+    with socket.create_connection((HOST, function.port)) as connection:
+        connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: lines_of(function, "gone"))
+    assert ok(post_form(function, IMAGES * 4)) == alone(function, IMAGES) * 4
 
 
 def lines_of(function, request_id):
