@@ -230,8 +230,8 @@ export interface components {
          * ModelContract
          * @description The whole contract. ``labels``: class id -> name, may be empty. ``source``: where the contract came from.
          *
-         *         ``jpeg``: the second signature, of schema 2. JSON leaves it out if there is none: functions that know schema 1 alone
-         *         still read the contract.
+         *         ``jpeg``: the second signature, from schema 2 on. JSON leaves it out if there is none, and ``image.size_name``, of
+         *         schema 3, too: functions that know schema 1 alone still read the contract.
          */
         ModelContract: {
             /** @default 1 */
@@ -266,6 +266,9 @@ export interface components {
          *         ``mean``: the client subtracts it before it quantizes; None if the graph does that. ``padded``: True if the client
          *         sends the whole frame, False if it sends the resized image and the graph pads. A float32 image has scale 1 and zero
          *         point 0. Lossless int8 has scale 1, zero point -128 and mean None.
+         *
+         *         ``size_name``: the input with the image's height and width, int32 [1, 2], if there is one. A server that joins
+         *         requests to batches may then pad the image below and to the right: the graph cuts the padding off.
          */
         ImageInput: {
             /** @default input_image */
@@ -283,6 +286,7 @@ export interface components {
                 number
             ] | null;
             padded: boolean;
+            size_name?: string;
         };
         /**
          * DetectionOutput

@@ -138,8 +138,8 @@ def test_bytes_are_those_of_the_tensors(figures):
     """coins.png is 303 x 384, in a frame of 320 x 384: 100 bytes of names and shapes a tensor, at most."""
     sent = by_name(figures)["coins.png"]["bytes"]
     anchors = 16 * 3 * sum(-(-320 // stride) * -(-384 // stride) for stride in (4, 8, 16, 32, 64))
-    meta = 4 * (12 + 4)
-    assert 0 <= sent["int8"]["up"] - 303 * 384 * 3 < 150
+    meta, image_size = 4 * (12 + 4), 4 * 2
+    assert 0 <= sent["int8"]["up"] - (303 * 384 * 3 + image_size) < 200
     assert 0 <= sent["int8-cast"]["up"] - (320 * 384 * 3 + anchors + meta) < 350
     assert 0 <= sent["float32"]["up"] - (320 * 384 * 3 * 4 + anchors + meta) < 350
     assert sent["int8"]["down"] < sent["int8-cast"]["down"] < sent["float32"]["down"]
