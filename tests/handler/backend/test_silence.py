@@ -60,7 +60,7 @@ def test_a_silent_connection_costs_one_slow_request_and_fails_none(relays, backe
         took_s = [timed(client) for _ in range(6)]
         client.close()
         assert max(took_s) < DEADLINE_S
-        assert sum(seconds > DEADLINE_S / 4 for seconds in took_s) == 1, took_s
+        assert sum(seconds > 0.5 for seconds in took_s) == 1, took_s
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
