@@ -71,7 +71,7 @@ def test_sixteen_clients_before_seven_places_get_every_answer_and_as_many_as_bef
     assert none == 0
     assert longest_s < DEADLINE_S
     assert at_start < CLIENTS < repeats  # all of them read the contract at the start
-    assert min(few, fitted) > 0.5 * many  # of equal speed on an idle machine; others use this one
+    assert min(few, fitted) > 0.5 * many  # the same on an idle machine; here other tests run, too
 
 
 def test_health_answers_beside_sixteen_slow_requests(tmp_path):

@@ -30,7 +30,7 @@ def test_json_of_a_million_pieces_costs_no_memory(function):
 
 
 def timed(function, one):
-    """Return the answer and how long it took: the shortest of three times if a busy machine may have made it longer."""
+    """Return the answer and the seconds it took. If that is long, the shortest of three tries counts."""
     took_s = []
     while not took_s or (took_s[-1] >= MOST_S and len(took_s) < 3):
         started_s = time.perf_counter()
