@@ -212,6 +212,7 @@ def test_the_camera_runs_until_it_is_stopped_or_the_tab_is_hidden(visit, scripte
     one = visit(scripted)
     one.page.click("#empty [data-do=camera]")
     one.page.get_by_text(re.compile(r"Live: [\d.]+ frames a second, \d+ ms each, 2 objects")).wait_for(timeout=60_000)
+    one.page.wait_for_event("request", lambda request: request.method == "POST")
     assert len(one.posts) >= 2
     one.page.click("[data-do=stop]")
     one.page.wait_for_timeout(SETTLED_MS)
