@@ -13,8 +13,15 @@ CLASSES = ["circle", "2", "ring,1", "square"]
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Make a request that is meant to be good one that is: schemathesis knows its types alone."""
-    if case.meta is None or not case.meta.generation.mode.is_positive or case.method != "POST":
+    """Make a request that is meant to be good one that is: schemathesis knows its types alone.
+
+    One that is meant to be bad keeps one image: several that are none are answered by 200, with a problem for each.
+    """
+    if case.meta is None or case.method != "POST":
+        return
+    if not case.meta.generation.mode.is_positive:
+        if isinstance(case.body, dict) and isinstance(case.body.get("image"), list):
+            case.body["image"] = case.body["image"][:1]
         return
     if case.media_type == "application/octet-stream":
         case.body = IMAGE
