@@ -5,6 +5,7 @@ TensorFlow Serving runs the model. Only this file joins the web, the gRPC client
 
 import logging
 import os
+import threading
 import time
 
 import flask
@@ -23,6 +24,7 @@ from handler.web import app, routes, worker
 from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
+LEAST_PROCESSORS = 2  # of images that are worked on at once: while one decodes, the other has Python's lock
 logger = logging.getLogger("segment.main")
 
 
@@ -33,7 +35,8 @@ class Service:
         self.model = config.model_name
         self.transport = config.image_transport
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        self.memory = memory.Memory(memory_bytes)
+        self.processors = threading.BoundedSemaphore(max(LEAST_PROCESSORS, os.cpu_count() or 1))
+        self.memory = memory.Memory(memory_bytes, self.processors)
         self.wait_s = WAIT_SHARE * config.deadline_s
         channel = Channel(
             config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
@@ -54,6 +57,7 @@ class Service:
                 encode=encode,
                 transport=self.transport,
                 room=self.memory.room(room_end_s),
+                processor=self.processors,
             )
         )
 

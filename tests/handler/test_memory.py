@@ -8,23 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from handler.errors import Busy, TooLarge
-from handler.memory import MAX_PASSES, Memory, default_bytes, find_limit
+from handler.memory import LARGE_BYTES, MAX_PASSES, Memory, default_bytes, find_limit
 from tests.support.waiting import FAR_S, soon_s, wait_for
 
 
 class Line:
     """Requests in threads of their own: each holds its bytes until it is told to end."""
 
-    def __init__(self, budget):
-        self.memory = Memory(budget)
+    def __init__(self, budget, processors=None):
+        self.memory = Memory(budget, processors or threading.Semaphore(64))
         self.begun, self._ends, self._pool = [], {}, ThreadPoolExecutor(64)
 
     def ask(self, name, cost):
         """Let one more ask; return once it holds its bytes, or waits in line."""
-        self._ends[name] = threading.Event()
         waiting, begun = len(self.memory._line), len(self.begun)
-        self._pool.submit(self._hold, name, cost)
+        self.start(name, cost)
         wait_for(lambda: len(self.memory._line) + len(self.begun) > waiting + begun)
+
+    def start(self, name, cost):
+        self._ends[name] = threading.Event()
+        self._pool.submit(self._hold, name, cost)
 
     def _hold(self, name, cost):
         with self.memory.room(soon_s()) as reserve:
@@ -86,7 +89,7 @@ def test_a_large_one_is_passed_so_often_and_no_more(line):
 
 
 def test_a_large_one_among_many_small_ones_is_served():
-    shared, served = Memory(8), threading.Event()
+    shared, served = Memory(8, threading.Semaphore(8)), threading.Event()
 
     def keep_asking():
         while not served.is_set():
@@ -141,7 +144,7 @@ def test_what_never_fits_is_too_large_at_once(line):
 
 
 def test_who_asks_for_more_gives_back_what_it_has():
-    shared = Memory(10)
+    shared = Memory(10, threading.Semaphore(1))
     with shared.room(soon_s()) as reserve:
         reserve(4)
         reserve(3)
@@ -152,11 +155,26 @@ def test_who_asks_for_more_gives_back_what_it_has():
 
 
 def test_an_error_gives_everything_back():
-    shared = Memory(10)
+    shared = Memory(10, threading.Semaphore(1))
     with pytest.raises(KeyError), shared.room(soon_s()) as reserve:
         reserve(4)
         raise KeyError
     assert shared._free_bytes == 10
+
+
+def test_as_many_begin_as_there_are_processors_and_large_ones_beside_them():
+    line = Line(4 * LARGE_BYTES, threading.BoundedSemaphore(2))
+    try:
+        line.ask("a", 1)
+        line.ask("b", 1)
+        line.start("c", 1)
+        wait_for(lambda: line.memory._free_bytes == 4 * LARGE_BYTES - 3)
+        line.ask("large", LARGE_BYTES + 1)
+        assert line.begun == ["a", "b", "large"]
+        line.end("a", 4)
+        assert line.begun[-1] == "c"
+    finally:
+        line.close()
 
 
 def test_the_default_is_a_workers_share_less_what_it_needs():
