@@ -1,5 +1,6 @@
 """The processes that are measured: a backend that answers what was recorded, and functions in front of it."""
 
+import ctypes
 import hashlib
 import http.client
 import json
@@ -139,12 +140,12 @@ class Function:
         return sum(resident(pid) for pid in self.workers())
 
     def cpu_s(self):
-        """Return the processor seconds that the worker has used."""
-        ticks = 0
+        """Return the processor seconds that the workers have used, to the nanosecond: /proc counts hundredths."""
+        total_s, clock, libc = 0.0, ctypes.c_int(), ctypes.CDLL(None)
         for pid in self.workers():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            assert libc.clock_getcpuclockid(pid, ctypes.byref(clock)) == 0, f"worker {pid} has ended"
+            total_s += time.clock_gettime(clock.value)
+        return total_s
 
     def stop(self):
         if self.process.poll() is None:
