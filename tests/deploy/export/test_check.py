@@ -35,6 +35,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.campaign
 def test_the_bundled_model(tmp_path, photos, exported, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))

@@ -25,7 +25,7 @@ def test_the_message_types_leave_tensorflow_alone():
     "order",
     [
         "from handler.backend import protos; import tensorflow as tf",
-        "import tensorflow as tf; from handler.backend import protos",
+        pytest.param("import tensorflow as tf; from handler.backend import protos", marks=pytest.mark.campaign),
     ],
 )
 def test_they_live_beside_tensorflow_in_both_orders(order):

@@ -331,6 +331,7 @@ def test_a_model_that_fails_is_told_with_the_image(two_photos, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"photos"}
 
 
+@pytest.mark.campaign
 def test_the_command_tells_an_error_in_a_line(tmp_path):
     command = [sys.executable, "-m", "deploy.models.shapes.export", "report"]
     command += ["--images", tmp_path, "--output", tmp_path / "r.html"]
