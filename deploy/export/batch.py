@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
 
 from deploy.export import answer, frame
 from deploy.export.dialects import COUNT, MARKS
@@ -135,4 +136,8 @@ def _mapped(one: Callable[[tf.Tensor], Tensors], count: tf.Tensor, kinds: Mappin
         return {name: found[name][0] for name in kinds}
 
     joined: Tensors = tf.map_fn(at, tf.range(count), fn_output_signature=dict(kinds), parallel_iterations=1)
+    # A loop that TensorFlow takes apart fails if this export is a source itself ("inputs from different frames").
+    for operation in tf.compat.v1.get_default_graph().get_operations():
+        if operation.type in {"While", "StatelessWhile"}:
+            operation._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
     return joined
