@@ -171,7 +171,8 @@ def _json_members(rng):
 
 
 def _form_field(rng):
-    name, text = _pair(rng, TEXT)
+    options = {name: texts for name, texts in TEXT.items() if name != "image"}  # a second image has its own answer
+    name, text = _pair(rng, options)
     return Hostile("multipart: option", *form_with(photo(rng), field(name.encode(), text.encode())))
 
 
