@@ -24,7 +24,7 @@ from handler.web import app, routes, worker
 from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
-LEAST_PROCESSORS = 2  # of images that are worked on at once: while one decodes, the other has Python's lock
+LEAST_PROCESSORS = 2  # for decoding and answers: while one image decodes, another has Python's lock
 logger = logging.getLogger("segment.main")
 
 

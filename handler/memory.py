@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from handler.errors import Busy, TooLarge
 
 MAX_PASSES = 16
-LARGE_BYTES = 100_000_000  # an image of more decodes without a processor of its own
+LARGE_BYTES = 100_000_000  # an image that takes more waits for no processor
 PROCESS_BYTES = 100_000_000  # of a worker without requests
 REQUEST_BYTES = 8_000_000  # of a request beside its photograph: tensors, messages, the answer
 LEAST_SHARE = 0.25  # of the limit, for decoding, if a worker with all its requests leaves less
@@ -51,7 +51,7 @@ class Memory:
 
     @contextmanager
     def room(self, end_s: float) -> Iterator[Reserve]:
-        """Yield a function that reserves bytes for one request, until the block ends.
+        """Yield a function that reserves bytes and a processor for one request, until the block ends.
 
         It waits until ``end_s``, monotonic. Who asks for more than it has gives that back first, and waits anew. Raises
         Busy if no turn comes in time, TooLarge if there will never be so much.
@@ -70,8 +70,10 @@ class Memory:
             if cost_bytes > held_bytes:
                 give_back()
                 self._take(cost_bytes, end_s)
-                if cost_bytes <= LARGE_BYTES:
-                    self._processors.acquire()
+                left_s = max(0.0, end_s - time.monotonic())
+                if cost_bytes <= LARGE_BYTES and not self._processors.acquire(timeout=left_s):
+                    self._give_back(cost_bytes)
+                    raise Busy("the image must find a processor to decode it, got other images; send it again later")
                 held_bytes = cost_bytes
 
         try:

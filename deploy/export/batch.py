@@ -135,9 +135,11 @@ def _mapped(one: Callable[[tf.Tensor], Tensors], count: tf.Tensor, kinds: Mappin
         found = one(place)
         return {name: found[name][0] for name in kinds}
 
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
     joined: Tensors = tf.map_fn(at, tf.range(count), fn_output_signature=dict(kinds), parallel_iterations=1)
     # A loop that TensorFlow takes apart fails if this export is a source itself ("inputs from different frames").
-    for operation in tf.compat.v1.get_default_graph().get_operations():
+    for operation in graph.get_operations()[before:]:
         if operation.type in {"While", "StatelessWhile"}:
             operation._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
     return joined

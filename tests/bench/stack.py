@@ -140,7 +140,7 @@ class Function:
         return sum(resident(pid) for pid in self.workers())
 
     def cpu_s(self):
-        """Return the processor seconds that the workers have used, to the nanosecond: /proc counts hundredths."""
+        """Return the processor seconds that the workers have used, exact to nanoseconds; /proc has hundredths."""
         total_s, clock, libc = 0.0, ctypes.c_int(), ctypes.CDLL(None)
         for pid in self.workers():
             assert libc.clock_getcpuclockid(pid, ctypes.byref(clock)) == 0, f"worker {pid} has ended"

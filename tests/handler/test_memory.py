@@ -155,15 +155,26 @@ def test_who_asks_for_more_gives_back_what_it_has():
 
 
 def test_an_error_gives_everything_back():
-    shared = Memory(10, threading.Semaphore(1))
+    processors = threading.Semaphore(1)
+    shared = Memory(10, processors)
     with pytest.raises(KeyError), shared.room(soon_s()) as reserve:
         reserve(4)
         raise KeyError
     assert shared._free_bytes == 10
+    assert processors.acquire(blocking=False)
+
+
+def test_who_gets_no_processor_in_time_is_told_so_and_keeps_no_memory():
+    shared = Memory(10, threading.Semaphore(0))
+    late = pytest.raises(Busy, match="must find a processor to decode it, got other images")
+    with late, shared.room(soon_s(0.1)) as reserve:
+        reserve(4)
+    assert shared._free_bytes == 10
 
 
 def test_as_many_begin_as_there_are_processors_and_large_ones_beside_them():
-    line = Line(4 * LARGE_BYTES, threading.BoundedSemaphore(2))
+    processors = threading.Semaphore(2)
+    line = Line(4 * LARGE_BYTES, processors)
     try:
         line.ask("a", 1)
         line.ask("b", 1)
@@ -175,6 +186,7 @@ def test_as_many_begin_as_there_are_processors_and_large_ones_beside_them():
         assert line.begun[-1] == "c"
     finally:
         line.close()
+    assert [processors.acquire(blocking=False) for _ in range(3)] == [True, True, False]
 
 
 def test_the_default_is_a_workers_share_less_what_it_needs():

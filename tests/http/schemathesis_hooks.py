@@ -15,7 +15,7 @@ CLASSES = ["circle", "2", "ring,1", "square"]
 def before_call(context, case, kwargs):
     """Make a request that is meant to be good one that is: schemathesis knows its types alone.
 
-    One that is meant to be bad keeps one image: several that are none are answered by 200, with a problem for each.
+    A request that is meant to be bad keeps one image: several that are no images get 200, with a problem each.
     """
     if case.meta is None or case.method != "POST":
         return
