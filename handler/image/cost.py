@@ -16,11 +16,11 @@ from handler.types import Size
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # by mode; of all others 4
 RGB_BYTES = 4
 ROW_BYTES = 8  # the pointer to each row
-DECODER_BYTES = {"WEBP": 13.0, "AVIF": 12.0, "HEIF": 14.0, "TIFF": 9.0, "GIF": 1.0, "BMP": 1.0}  # beside the pixels
+DECODER_BYTES = {"WEBP": 14.5, "AVIF": 12.0, "HEIF": 14.0, "TIFF": 9.0, "GIF": 1.0, "BMP": 1.0}  # beside the pixels
 CONVERSION_BYTES = 14  # of a pixel that becomes RGB: cropped, as RGBA, its alpha twice, the result
 FRAME_BYTES = 20  # of a pixel that is needed: RGB, its halves, the turned image, the array, the frame
 DETAIL_BYTES = 2200  # of a column, if the detail of a reduced JPEG is measured
-FIXED_BYTES = 4 << 20
+FIXED_BYTES = 5 << 20
 BY_ROWS = 4  # an image with so many times the pixels that are needed is converted row by row, as it is resized
 ROWS_AT_ONCE = 4  # two in each of two threads
 
