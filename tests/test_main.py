@@ -1,5 +1,6 @@
 """What shows only inside the process: what is imported, what a defect becomes. All else is in tests/http."""
 
+import gc
 import io
 import json
 import logging
@@ -45,6 +46,12 @@ def problem(answer, status):
     return body["detail"]
 
 
+@pytest.mark.usefixtures("http")
+def test_the_garbage_collector_works_again_after_the_start():
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+
+
 def test_what_the_model_is_sent(http, backend):
     assert http.post("/", data=noise()).status_code == 200
     sent = backend.request.inputs["input_image"]
@@ -80,16 +87,16 @@ def test_the_limits_of_images_are_those_of_the_settings(http):
 def test_the_memory_for_decoding_is_the_one_of_the_settings(http, capsys):
     little = restarted(DECODE_MEMORY_BYTES="4000000")
     assert "at most 4000000 bytes of memory to decode, got one of " in problem(little.post("/", data=noise()), 413)
-    busy = restarted(DECODE_MEMORY_BYTES="5000000", DEADLINE_S="0.4")
+    busy = restarted(DECODE_MEMORY_BYTES="6000000", DEADLINE_S="0.4")
     assert busy.post("/", data=noise()).status_code == 200
     with sys.modules["main"].SERVICE.memory.room(time.monotonic() + 1) as reserve:
-        reserve(4_000_000)
+        reserve(5_000_000)
         answer = busy.post("/", data=noise())
     assert "bytes of memory to decode, got 1000000 beside other images" in problem(answer, 503)
     assert answer.headers["Retry-After"] == "5"
     assert busy.post("/", data=noise()).status_code == 200
     stated = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
-    assert any("decoding may take 5000000 bytes of memory in each worker, as set" in line for line in stated)
+    assert any("decoding may take 6000000 bytes of memory in each worker, as set" in line for line in stated)
 
 
 def test_the_deadline_is_the_one_of_the_settings(http, backend):
