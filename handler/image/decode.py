@@ -26,6 +26,8 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, Runtim
 Image.MAX_IMAGE_PIXELS = None  # Limits.max_pixels is checked instead, before decoding
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF and the like, which clients send
 MAX_READS = 100_000  # of one file; a PNG takes four per chunk, so 20 MiB in chunks of 1 KiB pass
+EXIF = b"Exif\0\0"  # how a piece begins
+MAX_EXIF_PIECES = 100  # Pillow joins them one by one, which takes quadratic time
 ORIENTATION = 0x0112  # the EXIF tag; values outside 2..8 leave the image as it is
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -91,15 +93,19 @@ class Limits:
 
 
 class _LimitedReads(io.BytesIO):
-    """A file that raises BadRequest after MAX_READS reads."""
+    """A file that raises BadRequest after MAX_READS reads, or MAX_EXIF_PIECES reads of a piece of EXIF."""
 
-    reads = 0
+    reads = pieces = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
             raise BadRequest(f"the image must be in at most {MAX_READS} pieces, got more: it is broken or hostile")
-        return super().read(size)
+        data = super().read(size)
+        self.pieces += data.startswith(EXIF)
+        if self.pieces > MAX_EXIF_PIECES:
+            raise BadRequest(f"the EXIF of an image must be in at most {MAX_EXIF_PIECES} pieces, got more")
+        return data
 
 
 def decode_image(

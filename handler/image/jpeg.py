@@ -46,6 +46,7 @@ FILL_BYTES = 1 << 10  # many blocks, so that the pictures differ by more than a 
 MAX_SCANS = 100  # each scan costs a pass over the whole image; encoders write about ten
 MAX_SCANNED_IMAGES = 20  # all scans together may cover so many images of the largest size allowed
 MAX_PARTS = 100_000  # markers in a file
+MAX_COMPONENTS = 4  # of a frame and of a scan
 FACTORS = (4, 2)  # libjpeg also offers 8, but the constants below are not measured for it
 MAX_ERROR = 1.5  # grey levels: mean absolute difference in the model's input
 WORST_RATIO = {2: 0.87, 4: 1.63}  # by factor: largest measured ratio of true error to ``fine ** 0.7 * coded ** 0.5``
@@ -57,7 +58,7 @@ SAMPLES = 1000  # whose distance to pixel centres is averaged
 
 
 def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
-    """Raise BadRequest if a JPEG has too many scans or markers.
+    """Raise BadRequest if a JPEG has too many scans or markers. Call it after Pillow has read the headers.
 
     Counting marker bytes is fast, but it also counts bytes inside segments. Only if that count is too high does
     :func:`_has_more_scans` go through the file segment by segment.
@@ -122,22 +123,29 @@ def _covers_image(data: bytes, *, ended: bool) -> bool:
 
     The last scan must have its restart markers.
     """
-    frame, interval, coded, restarts, end = b"", 0, 0, 0, None
+    frame, interval, coded, restarts, scans, end = b"", 0, 0, 0, 0, None
     missing: set[tuple[int, int]] = {(-1, 0)}  # component and coefficient
-    for marker, start, after in _segments(data):
+    for parts, (marker, start, after) in enumerate(_segments(data)):
         content = data[start:after]
+        if parts > MAX_PARTS:
+            return False
         if marker == END:
             end = start
         elif marker in FRAMES:
+            if frame or len(content[6::3]) > MAX_COMPONENTS:
+                return False
             frame = content
             missing = {(component, place) for component in frame[6::3] for place in range(BLOCK * BLOCK)}
         elif marker == RESTART_INTERVAL:
             interval = int.from_bytes(content[:2])
         elif marker == SCAN:
+            scans += 1
             components = content[1 : 1 + 2 * content[0] : 2]
-            if not set(components) <= set(frame[6::3]):
+            if scans > MAX_SCANS or not set(components) <= set(frame[6::3]):
                 return False
             first, last, precision = content[1 + 2 * content[0] :][:3]
+            if len(components) > MAX_COMPONENTS or last >= BLOCK * BLOCK:
+                return False
             if precision & 0x0F == 0:
                 missing -= {(component, place) for component in components for place in range(first, last + 1)}
             coded, restarts = after, -(-_units(frame, components) // interval) - 1 if interval else 0

@@ -7,7 +7,7 @@ the chunks that matter reach Pillow. Source: Portable Network Graphics (Third Ed
 =============  ======================================================================
 critical       kept as they are: IHDR, PLTE, IDAT, IEND, and unknown ones
 tRNS, eXIf     kept if the checksum is right; tRNS also needs the length of its kind
-tEXt, zTXt     kept if they hold EXIF, as ImageMagick writes it
+tEXt, zTXt     the first that holds EXIF is kept, as ImageMagick writes it
 all others     left out, those of animations too: what remains is the first frame
 =============  ======================================================================
 """
@@ -24,6 +24,7 @@ CHECKSUM_BYTES = 4
 ANCILLARY = 0x20  # in the first byte of a name
 COLOUR_AT = 9  # the colour type in IHDR
 TRANSPARENCY_BYTES = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}  # of tRNS, by colour type
+TEXTS = b"tEXt", b"zTXt"
 EXIF_AS_TEXT = b"Raw profile type exif\0"
 MAX_TEXT_BYTES = 1 << 18  # of EXIF as text: two digits for each byte of at most 64 KiB, and line breaks
 MAX_CHUNKS = 25_000  # 20 MiB in chunks of 1 KiB pass
@@ -34,7 +35,7 @@ def keep_needed_chunks(data: bytes) -> bytes:
 
     A chunk that breaks off stays if it is critical, so that the decoder reports it.
     """
-    content, colour = memoryview(data), -1
+    content, colour, has_text = memoryview(data), -1, False
     kept = [slice(0, len(START))]
     for count, (name, start, end) in enumerate(_chunks(data)):
         if count == MAX_CHUNKS:
@@ -42,6 +43,10 @@ def keep_needed_chunks(data: bytes) -> bytes:
         body = content[start + HEAD.size : end - CHECKSUM_BYTES]
         if name == b"IHDR" and len(body) > COLOUR_AT:
             colour = body[COLOUR_AT]
+        if name in TEXTS and body[: len(EXIF_AS_TEXT)] == EXIF_AS_TEXT:
+            if has_text or not _is_intact(content[start:end]):  # each costs time to unpack
+                continue
+            has_text = True
         if name[0] & ANCILLARY and not (_is_used(name, body, colour) and _is_intact(content[start:end])):
             continue
         first = kept.pop().start if kept[-1].stop == start else start
@@ -63,7 +68,7 @@ def _is_used(name: bytes, body: memoryview, colour: int) -> bool:
     """Return True if an ancillary chunk holds transparency or EXIF."""
     if name == b"tRNS":
         return len(body) in TRANSPARENCY_BYTES.get(colour, ())
-    if name in (b"tEXt", b"zTXt") and body[: len(EXIF_AS_TEXT)] == EXIF_AS_TEXT:
+    if name in TEXTS and body[: len(EXIF_AS_TEXT)] == EXIF_AS_TEXT:
         return name == b"tEXt" or _is_small(body[len(EXIF_AS_TEXT) + 1 :])
     return name == b"eXIf"
 

@@ -26,6 +26,7 @@ from handler.web.schemas import PROBLEM, Problem
 
 LAST_S = 0.1  # others may come as fast as they are accepted
 MAX_CONNECTIONS = 1000  # of a worker
+MAX_LINE_BYTES = 8190  # of the first line: method, path, query and version
 MAX_THREADS = 256  # of a worker; containers limit them, too
 DISCARD = struct.pack("ii", 1, 0)  # SO_LINGER: a close drops what is not sent, which the kernel would keep
 R = TypeVar("R")
@@ -96,6 +97,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
 
     client_timeout_s: ClassVar[float] = 60.0
     sockets: list[Any]  # the listeners
+
+    def init_process(self) -> None:
+        """Limit the first line of a request: functions-framework switches that off, and gunicorn reads on for ever."""
+        self.cfg.set("limit_request_line", MAX_LINE_BYTES)
+        super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return a pool that starts threads as they are needed."""

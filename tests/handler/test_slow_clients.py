@@ -224,3 +224,8 @@ def test_connections_stay_open_for_load_balancers(function):
             received(client)
         client.sendall(GET)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_first_line_without_an_end_is_refused(function):
+    with connect(function, b"GET /" + b"x" * 20_000) as client:
+        assert received(client).startswith(b"HTTP/1.1 414 ")

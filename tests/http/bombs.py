@@ -59,6 +59,29 @@ def _huge_canvas():
     return raw.riff([raw.canvas(16383, 16383, 0x02), (b"ANIM", bytes(6)), (b"ANMF", frame + inner)])
 
 
+def _framed(*pieces):
+    """Return a JPEG of 8 x 8 whose one scan has no tables, then pieces, and no end."""
+    frame, scan = raw.segment(0xC0, b"\x08\0\x08\0\x08\x01\0\x11\0"), raw.segment(0xDA, b"\x01\0\0\0\0\x3f\0")
+    return b"".join([_jpeg()[:2], frame, scan, *pieces])
+
+
+def _frames_of_jpeg():
+    return _framed(*[raw.segment(0xC0, b"\x08\0\x08\0\x08\xff" + bytes(65_000))] * (FLOOD_BYTES // 65_000))
+
+
+def _hidden_scans():
+    """Return a JPEG with thousands of scans where Pillow reads other segments, the last one broken off."""
+    scans = raw.segment(0xDA, b"\xff" + bytes(510) + b"\0\xff\0") * 120
+    hiding = b"\xff\xf0\0\x06\xff\xe1" + struct.pack(">H", len(scans) + 2)
+    frame = raw.segment(0xC0, b"\x08\0\x08\0\x08\x01\0\x11\0")
+    return _jpeg()[:2] + frame + (hiding + scans) * (FLOOD_BYTES // len(scans)) + hiding
+
+
+def _exif_texts():
+    text = b"Raw profile type exif\0\0" + zlib.compress(bytes(1 << 18), 9)
+    return _with_chunks([(b"zTXt", text)] * (FLOOD_BYTES // len(text)))
+
+
 BOMBS = {  # the pixels of the last ones are sound
     "PNG of 90 megapixels": ("image/png", lambda: raw.blank_png(9000, 10000), False),
     "PNG of 30000 x 30000": ("image/png", lambda: raw.blank_png(30000, 30000), False),
@@ -71,6 +94,7 @@ BOMBS = {  # the pixels of the last ones are sound
     "PNG zTXt of 50 MB": ("image/png", lambda: _text_bomb(b"zTXt"), True),
     "PNG zTXt of 50 MB behind the pixels": ("image/png", lambda: _text_bomb(b"zTXt", late=True), True),
     "PNG iTXt of 50 MB": ("image/png", lambda: _text_bomb(b"iTXt"), True),
+    "PNG of EXIF as text": ("image/png", _exif_texts, True),
     "PNG iCCP of 50 MB": ("image/png", lambda: _text_bomb(b"iCCP"), True),
 }
 
@@ -113,6 +137,7 @@ IMAGE_FLOODS = {  # sound, for those who have the time
     "JPEG of fill bytes before its end": lambda: _jpeg()[:-2] + _repeated(b"\xff") + b"\xff\xd9",
     "JPEG of empty comments": lambda: _in_jpeg(raw.segment(0xFE)),
     "JPEG of empty APP1": lambda: _in_jpeg(raw.segment(0xE1)),
+    "JPEG of EXIF pieces": lambda: _in_jpeg(raw.segment(0xE1, b"Exif\0\0" + bytes(94))),
     "JPEG of ICC pieces": lambda: _in_jpeg(raw.segment(0xE2, b"ICC_PROFILE\0\x01\xff")),
     "JPEG of Photoshop blocks": lambda: _in_jpeg(
         raw.segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000)
@@ -133,6 +158,8 @@ IMAGE_FLOODS = {  # sound, for those who have the time
 }
 BODY_FLOODS = {
     "JPEG of fill bytes only": ("image/jpeg", lambda: b"\xff\xd8" + _repeated(b"\xff")),
+    "JPEG of frames": ("image/jpeg", _frames_of_jpeg),
+    "JPEG of hidden scans": ("image/jpeg", _hidden_scans),
     "random bytes": ("image/png", lambda: random.Random(0).randbytes(FLOOD_BYTES)),
     "JSON of spaces": ("application/json", lambda: _repeated(b" ")),
     "JSON of keys": ("application/json", lambda: b"{%s}" % b",".join(b'"%d":0' % index for index in range(200_000))),

@@ -8,6 +8,7 @@ import skimage.data
 from PIL import Image
 
 from handler.errors import BadRequest
+from handler.image import decode, jpeg
 from handler.image.decode import Limits, decode_image
 from tests.http import raw
 
@@ -98,3 +99,42 @@ def test_a_jpeg_that_ends_between_two_restarts_is_refused():
 def test_orientation_counts_without_an_end():
     whole = raw.with_segment(encode("RGB", {}), 0xE1, b"Exif\0\0" + raw.exif(6))
     assert decode_image(whole[:-2], Limits()).size_hw == (203, 130)
+
+
+def changed(parts):
+    """Return a JPEG whose pieces, start, segments and scan, are replaced by name, without its end."""
+    pieces = raw.segments(encode("RGB", {}))
+    at = {piece[1]: index for index, piece in enumerate(pieces[1:], 1)}
+    for marker, build in parts.items():
+        pieces[at[marker]] = build(pieces[at[marker]])
+    return b"".join(pieces)[:-2]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {0xC0: lambda frame: 2 * frame},
+        {
+            0xC0: lambda _: raw.segment(
+                0xC0, b"\x08\0\x82\0\xcb\x05" + b"".join(bytes([place, 0x11, 0]) for place in range(1, 6))
+            )
+        },
+        {0xDA: lambda scan: raw.segment(0xDA, b"\x05" + 5 * b"\x01\0" + b"\0\x3f\0") + scan},
+        {0xDA: lambda scan: raw.segment(0xDA, b"\x01\x01\0\0\xff\0") + scan},
+        {0xDA: lambda scan: jpeg.MAX_SCANS * raw.segment(0xDA, b"\x01\x01\0\0\x3f\0") + scan},
+    ],
+    ids=["two frames", "five components", "a scan of five", "256 coefficients", "101 scans"],
+)
+def test_headers_that_no_jpeg_has_are_not_followed(parts):
+    assert jpeg.with_ends(changed({})) != []
+    assert jpeg.with_ends(changed(parts)) == []
+
+
+def test_exif_in_many_pieces_is_refused():
+    pieces = decode.MAX_EXIF_PIECES * raw.segment(0xE1, b"Exif\0\0")
+    whole = encode("RGB", {})
+    many = whole[:2] + pieces + whole[2:]
+    assert np.array_equal(pixels(many), pixels(whole))
+    assert np.array_equal(pixels(whole + 200 * pieces), pixels(whole))  # what comes after the end is not read
+    with pytest.raises(BadRequest, match="EXIF of an image must be in at most 100 pieces, got more"):
+        pixels(many[:2] + raw.segment(0xE1, b"Exif\0\0") + many[2:])

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from handler.errors import BadRequest, UnsupportedMedia
 from handler.image import decode as decoder
+from handler.image import png
 from handler.image.decode import Limits
 from handler.image.png import MAX_CHUNKS, keep_needed_chunks
 from tests.http import raw
@@ -123,6 +124,23 @@ def test_exif_as_imagemagick_writes_it_counts(name):
     content = text if name == b"tEXt" else b"\0" + zlib.compress(text)
     data = with_piece(raw.chunk(name, b"Raw profile type exif\0" + content))
     assert np.array_equal(pixels(data), np.rot90(PIXELS, -1))
+
+
+def test_of_several_exif_texts_only_the_first_is_unpacked(monkeypatch):
+    unpacked = []
+    small = png._is_small
+
+    def counted(compressed):
+        unpacked.append(compressed)
+        return small(compressed)
+
+    monkeypatch.setattr(png, "_is_small", counted)
+    text = raw.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(png.MAX_TEXT_BYTES + 1)))
+    assert np.array_equal(pixels(with_piece(9 * text)), PIXELS)
+    assert len(unpacked) == 1
+    found = b"\nexif\n%8d\n%s\n" % (len(raw.exif(6)), (b"Exif\0\0" + raw.exif(6)).hex().encode())
+    turned = raw.chunk(b"tEXt", b"Raw profile type exif\0" + found)
+    assert np.array_equal(pixels(with_piece(damaged(turned) + turned)), np.rot90(PIXELS, -1))
 
 
 def test_exif_as_a_text_that_is_too_large_or_broken_does_not_count():
