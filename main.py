@@ -23,10 +23,12 @@ from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
+from handler.types import Predict
 from handler.web import app, routes, worker
 from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
+ANSWER_WAIT_S = 1.0  # for a processor
 LEAST_PROCESSORS = 2  # for decoding and answers: while one image decodes, another has Python's lock
 logger = logging.getLogger("segment.main")
 
@@ -38,8 +40,8 @@ class Service:
         self.model = config.model_name
         self.transport = config.image_transport
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        self.processors = threading.BoundedSemaphore(max(LEAST_PROCESSORS, os.cpu_count() or 1))
-        self.memory = memory.Memory(memory_bytes, self.processors)
+        processors = threading.BoundedSemaphore(max(LEAST_PROCESSORS, os.cpu_count() or 1))
+        self.memory = memory.Memory(memory_bytes, processors)
         self.wait_s = WAIT_SHARE * config.deadline_s
         channel = Channel(
             config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
@@ -49,9 +51,12 @@ class Service:
 
     def segment(self, data: bytes, options: Options, encode: Encoder) -> pipeline.Result:
         """Return the instances in an encoded image, each mask as ``encode`` returns it."""
-        room_end_s = time.monotonic() + self.wait_s
-        return self.client.run(
-            lambda contract, predict: pipeline.segment(
+        room_end_s: float | None = None
+
+        def run(contract: ModelContract, predict: Predict) -> pipeline.Result:
+            nonlocal room_end_s
+            room_end_s = room_end_s or time.monotonic() + self.wait_s  # once the first contract is known
+            return pipeline.segment(
                 data,
                 options,
                 contract,
@@ -60,9 +65,10 @@ class Service:
                 encode=encode,
                 transport=self.transport,
                 room=self.memory.room(room_end_s),
-                processor=self.processors,
+                processor=self.memory.processor(ANSWER_WAIT_S),
             )
-        )
+
+        return self.client.run(run)
 
     def ready(self) -> int:
         """Return the model version that is served. Raises ModelUnavailable if there is none."""

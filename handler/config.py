@@ -68,7 +68,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Annotated[int, Meta(ge=0)] | None, Meta(description="a whole number from 0, or empty for no limit")
     ] = None
     threads: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="a whole number from 1, or empty for four a core")
+        Annotated[int, Meta(ge=1)] | None, Meta(description="a whole number from 1, or not set for four a core")
     ] = None
     client_timeout_s: Annotated[float, Meta(gt=0, le=3600, description="a number above 0, 3600 at most")] = 60.0
     keep_alive_s: Annotated[int, Meta(ge=0, le=3600, description="a whole number, 0 to 3600")] = 620

@@ -81,6 +81,16 @@ class Memory:
         finally:
             give_back()
 
+    @contextmanager
+    def processor(self, wait_s: float) -> Iterator[None]:
+        """Hold a processor for the block, or none if it is not free within ``wait_s``: it only saves time."""
+        held = self._processors.acquire(timeout=wait_s)
+        try:
+            yield
+        finally:
+            if held:
+                self._processors.release()
+
     def _take(self, cost_bytes: int, end_s: float) -> None:
         if cost_bytes > self.budget_bytes:
             raise TooLarge(

@@ -69,13 +69,14 @@ class Tokens:
     def _start_fetch(self) -> "Future[Any]":
         """Start a fetch; the caller holds the lock. The Future gets credentials or ModelUnavailable."""
         pending: Future[Any] = Future()
-        self._pending = pending
 
         def run() -> None:
             try:
                 credentials, failure = self._fetch(), None
             except ModelUnavailable as error:
                 credentials, failure = None, error
+            except Exception as error:  # noqa: BLE001 - whatever it is, no request may wait for this thread
+                credentials, failure = None, ModelUnavailable(MESSAGE, f"{self._audience}: {type(error).__name__}")
             with self._lock:
                 self._credentials, self._pending = credentials or self._credentials, None
             if failure is None:
@@ -84,6 +85,7 @@ class Tokens:
                 pending.set_exception(failure)
 
         threading.Thread(target=run, name="ID token", daemon=True).start()
+        self._pending = pending  # not if the thread could not start; the thread waits for the lock
         return pending
 
     def _fetch(self) -> Any:

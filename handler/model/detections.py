@@ -21,9 +21,12 @@ def class_ids(classes: tuple[str | int, ...], contract: ModelContract) -> frozen
     if not classes:
         return None
     highest = contract.meta.num_classes - 1 if contract.meta else max(contract.labels, default=MAX_CLASS_ID)
+    by_label: dict[str | int, set[int]] = {}
+    for key, label in contract.labels.items():
+        by_label.setdefault(label, set()).add(key)
     wanted: set[int] = set()
     for name in classes:
-        ids = {key for key, label in contract.labels.items() if label == name}
+        ids = by_label.get(name, set())
         if not ids and 1 <= _parse_id(name) <= highest:
             ids = {_parse_id(name)}
         if not ids:

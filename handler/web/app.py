@@ -12,6 +12,7 @@ import msgspec
 
 from handler.errors import BackendError, MethodNotAllowed, NotFound, SegmentError, Unauthorized, quoted
 from handler.log import trace_fields
+from handler.model.detections import class_ids
 from handler.options import Options
 from handler.web import cors, formats, gzip, several
 from handler.web.auth import KEY_HEADER, check_key
@@ -139,6 +140,9 @@ def _answer_request(
         body, fields = answer(sent.images[0])
         log_fields |= fields
         return flask.Response(body, mimetype=JSON, headers=several.headers(fields))
+
+    if sent.options.class_names:  # an unknown one is an error of the whole request
+        class_ids(sent.options.class_names, service.contract()[0])
 
     def answer_or_problem(data: bytes) -> Answer:
         try:

@@ -53,8 +53,8 @@ def _add(fields: dict[str, Any], log_fields: dict[str, Any]) -> None:
     """Add the fields of one image to those of the request. Of failures, the log has the first one."""
     if "stages_ms" not in fields:
         log_fields["images_failed"] += 1
-        for name, text in fields.items():
-            log_fields.setdefault(name, text)
+        if log_fields["images_failed"] == 1:
+            log_fields |= fields
         return
     for name, value in fields.items():
         if name in SUMS:

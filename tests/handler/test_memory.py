@@ -172,6 +172,15 @@ def test_who_gets_no_processor_in_time_is_told_so_and_keeps_no_memory():
     assert shared._free_bytes == 10
 
 
+def test_an_answer_takes_a_processor_or_goes_on_without():
+    processors = threading.Semaphore(1)
+    shared = Memory(10, processors)
+    for _ in range(2):
+        with shared.processor(0.01), shared.processor(0.01):
+            assert not processors.acquire(blocking=False)
+    assert [processors.acquire(blocking=False) for _ in range(2)] == [True, False]
+
+
 def test_as_many_begin_as_there_are_processors_and_large_ones_beside_them():
     processors = threading.Semaphore(2)
     line = Line(4 * LARGE_BYTES, processors)

@@ -73,6 +73,7 @@ def test_too_many_and_none(function, images, status, detail):
 
 def test_what_concerns_the_whole_request_is_an_error_of_it(function):
     assert "threshold must be" in problem(post_form(function, IMAGES, "?threshold=2"), 400)
+    assert "classes must be labels" in problem(post_form(function, IMAGES, "?classes=nobody"), 400)
     given = [encoded(IMAGES[0]), "no base64!"]
     assert "image must be base64" in problem(post_json(function, {"image": given}), 400)
     assert "image must be base64" in problem(post_json(function, {"image": [{}]}), 400)
