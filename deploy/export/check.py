@@ -15,7 +15,7 @@ from deploy.export.report.segment import Segmentation, ask, encode_png, in_proce
 from deploy.export.settle import Settled
 from deploy.export.signatures import SERVING, Exported
 from deploy.export.source import Source
-from deploy.export.write import compare
+from deploy.export.write import compare, tracing
 from deploy.tools.tables import table
 
 ABSENT = "-"
@@ -29,7 +29,8 @@ def check(settled: Settled, images: Path | None) -> str:
     """
     source = settled.source
     exported = signatures.int8(source)
-    compare(exported.functions[SERVING], settled.examples)
+    with tracing():
+        compare(exported.functions[SERVING], settled.examples)
     models = {"model": in_tensorflow(source), "int8": in_process(source, exported)}
     found = {
         name: {kind: ask(segment, data, kind, name) for kind, segment in models.items()}

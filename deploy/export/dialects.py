@@ -19,6 +19,7 @@ official/vision/serving/detection.py.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TypeVar
 
 import tensorflow as tf
 
@@ -51,6 +52,7 @@ RANKS = {
 }
 ONE_IMAGE = "export it again for one image, or any number (IMAGES_PER_GPU = 1, --batch_size=1, batch=1)"
 
+T = TypeVar("T")
 Names = Mapping[str, str]  # a dialect's name of a tensor -> the model's
 
 
@@ -146,18 +148,23 @@ def _tensors(specs: Mapping[str, tf.TensorSpec]) -> dict[str, matterport.Tensor]
 
 
 def _renamed(graph: Graph, names: Names) -> Graph:
-    """Return a graph under a dialect's names; tensors that have none there keep their own."""
+    """Return a graph under a dialect's names.
+
+    Other tensors keep their own names. If a named tensor takes the name of another one, the other one is left out.
+    """
     own = {name: one for one, name in names.items()}
 
+    def renamed(found: Mapping[str, T]) -> dict[str, T]:
+        return {own.get(name, name): value for name, value in found.items() if name in own or name not in names}
+
     def call(tensors: Tensors) -> Tensors:
-        outputs = graph.call({names.get(name, name): tensor for name, tensor in tensors.items()})
-        return {own.get(name, name): tensor for name, tensor in outputs.items()}
+        return renamed(graph.call({names.get(name, name): tensor for name, tensor in tensors.items()}))
 
     return dataclasses.replace(
         graph,
         names=names,
-        inputs={own.get(name, name): spec for name, spec in graph.inputs.items()},
-        outputs={own.get(name, name): spec for name, spec in graph.outputs.items()},
+        inputs=renamed(graph.inputs),
+        outputs=renamed(graph.outputs),
         call=call,
     )
 
@@ -180,6 +187,11 @@ def _check_matterport(signature: Signature, names: Names) -> None:
         raise ExportError(
             f"{names[MASKS]} must be masks of rank 5, or 4 with the class chosen, got {describe(masks)}"
             f"{_misnamed(signature, MASKS)}"
+        )
+    if masks.shape.rank == RANKS[DETECTIONS] + 2 and masks.shape[4] == 1:
+        raise ExportError(
+            f"{names[MASKS]} must have a mask for each class, got {describe(masks)}, one for all: leave the last axis "
+            f"out, and {WRAP}"
         )
 
 
@@ -220,6 +232,9 @@ def _check_detection(signature: Signature, names: Names) -> None:
     for one in ("detection_boxes", "detection_scores"):
         if not signature.outputs[names[one]].dtype.is_floating:
             raise ExportError(f"{one} must be of floating point, got {describe(signature.outputs[names[one]])}")
+    for one in ("detection_classes", "detection_masks"):
+        if signature.outputs[names[one]].dtype == tf.string:
+            raise ExportError(f"{one} must be numbers, got {describe(signature.outputs[names[one]])}: {WRAP}")
 
 
 def _check_image(image: tf.TensorSpec, name: str) -> None:

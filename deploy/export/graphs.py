@@ -151,7 +151,14 @@ def from_keras(model: keras.Model, description: str) -> Graph:
         given = {tensor.name: tensors[tensor.name] for tensor in model.inputs}
         return by_name(model(given if isinstance(model.input, dict) else list(given.values()), training=False))
 
-    outputs = by_name(model.output)
+    try:
+        outputs = by_name(model.output)
+    except (AttributeError, ValueError) as error:
+        expected = "a functional model (keras.Model(inputs, outputs)), its outputs a dict or a flat list"
+        raise ExportError(f"--builder must return {expected}, got {type(model).__name__}: {reason(error)}") from error
+    if not isinstance(model.output, dict) and len(outputs) < len(model.output_names):
+        got = ", ".join(model.output_names)
+        raise ExportError(f"the model's outputs must have names of their own, got {got}: return a dict of outputs")
     for name, tensor in outputs.items():
         if not isinstance(tensor, keras.KerasTensor):
             kind = type(tensor).__name__
@@ -310,5 +317,5 @@ def reason(error: Exception) -> str:
         return type(error).__name__
     if not isinstance(error, tf.errors.OpError):
         return lines[0]
-    hint = " (the graph needs a GPU: export on a machine that has one)" if NEEDS_GPU.search(str(error)) else ""
-    return f"{lines[-1]}{hint}"
+    gpu = [line for line in lines if NEEDS_GPU.search(line)]
+    return f"{gpu[-1]} (the graph needs a GPU: export on a machine that has one)" if gpu else lines[-1]

@@ -1,24 +1,31 @@
-"""Class names from a file: a name a line, JSON of ids and names, COCO's categories, or Ultralytics' metadata."""
+"""Class names from a file: a name a line, JSON, COCO's categories, a label map, or Ultralytics' metadata."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+ITEM = re.compile(r"^\s*item\s*:?\s*\{", re.MULTILINE)  # of a label map
+
 
 def read_labels(path: Path) -> dict[int, str]:
     """Return the names by class id, 1 and up. Raises ValueError if the file is something else.
 
     Text: class 1 in the first line; empty lines do not count. JSON: ``{"1": "person"}``, ``["person"]`` from class 1
-    on, ``{"categories": [{"id": 1, "name": "person"}]}``, or that list alone.
+    on, ``{"categories": [{"id": 1, "name": "person"}]}``, or that list alone. A label map of the Object Detection API:
+    ``item { id: 1 name: "person" }``, the ``display_name`` if there is one.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"must be a text file, got {path}: {error}") from error
-    labels = _from_json(text, path) if text.lstrip()[:1] in ("{", "[") else _from_lines(text)
+    if text.lstrip()[:1] in ("{", "["):
+        labels = _from_json(text, path)
+    else:
+        labels = _from_label_map(text, path) if ITEM.search(text) else _from_lines(text)
     if not labels:
         raise ValueError(f"must name at least one class, got none in {path}")
     if min(labels) < 1:
@@ -45,6 +52,22 @@ def read_ultralytics(path: Path) -> dict[int, str]:
 def _from_lines(text: str) -> dict[int, str]:
     names = (line.strip() for line in text.splitlines())
     return dict(enumerate(filter(None, names), start=1))
+
+
+def _from_label_map(text: str, path: Path) -> dict[int, str]:
+    labels: dict[int, str] = {}
+    for item in ITEM.split(text)[1:]:
+        number = re.search(r"\bid\s*:\s*(\d+)", item)
+        names = [re.search(rf"\b{key}\s*:\s*([\"'])(.*?)\1", item) for key in ("display_name", "name")]
+        name = next(filter(None, names), None)
+        if number is None or name is None:
+            raise ValueError(f"must be a label map with an id and a name in each item, got {path}, in which {item!r}")
+        if int(number[1]) in labels:
+            raise ValueError(
+                f"must be a label map with an id for each item, got {path}, in which {number[1]} comes twice"
+            )
+        labels[int(number[1])] = name[2]
+    return labels
 
 
 def _from_json(text: str, path: Path) -> dict[int, str]:

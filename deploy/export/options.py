@@ -1,15 +1,17 @@
 """The options of the command: what each says, and what does not go together. Nothing here imports TensorFlow."""
 
 import argparse
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 from deploy.export.kinds import DEFAULT, DIALECTS, KINDS
 from deploy.export.labels import read_labels
-from deploy.export.reading import Boxes, Channels, Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues
+from deploy.export.reading import Boxes, Channels, Fit, MaskOf, MaskValues, Reading, Scale, ScoreValues, listed
 from handler.config import Config
 from handler.model.contract import AnchorInput, MatterportSettings, Resize
+from handler.model.matterport import ANCHORS
 
 MATTERPORT = Config.from_environ({}).matterport
 TRAINED: dict[str, Any] = {  # the options that say how a Matterport model was trained, and their defaults
@@ -69,7 +71,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="FILE", help="its weights, .h5 (needed with --builder)")
     ops = "a library (.so) of TensorFlow ops that the model needs and TensorFlow does not have; may be given again"
     add("--op-library", type=Path, action="append", metavar="FILE", help=ops)
-    names = "class names: one a line, class 1 first; or JSON, id -> name; or COCO categories"
+    names = "class names: one a line, class 1 first; JSON, id -> name; COCO categories; or a label map (.pbtxt)"
     add("--labels", type=_labels_file, metavar="FILE", help=names)
 
 
@@ -168,20 +170,40 @@ def misfit(args: argparse.Namespace) -> str | None:
         return "the source must be --saved-model or --builder, got both"
     if args.builder is None and args.saved_model is None:
         return "the source must be --saved-model, or --builder and --weights, got neither"
-    if args.saved_model is None and (args.dialect or args.signature):
-        return "--signature and --dialect are for --saved-model"
+    if args.saved_model is None and args.signature:
+        return "--signature is for --saved-model"
     return _unusable(args)
 
 
 def _unusable(args: argparse.Namespace) -> str | None:
-    """Return what is wrong with an option by itself."""
+    """Return what is wrong with the options of a model."""
     if args.resize_mode == "crop":
         return (
             "--resize-mode crop cuts random parts out of training images, which no photograph can be sent as: give the "
             "mode of the model's inference config, square, pad64 or none"
         )
+    sizes = [name for name in ("min_dim", "min_scale") if getattr(args, name) is not None]
+    if args.resize_mode == "none" and sizes:
+        return f"{listed(sizes)} must come with --resize-mode square or pad64, got --resize-mode none"
     if args.mean is not None and len(args.mean) not in (1, 3):
         return f"--mean must be 3 numbers, or one for all channels, got {len(args.mean)}"
+    return None
+
+
+def useless(dialect: str, given: Mapping[str, Any], reading: Reading, inputs: Collection[str]) -> str | None:
+    """Return which options of a Matterport model have no effect, or lack one that they need.
+
+    ``given``: those of TRAINED that are given. ``inputs``: what the graph takes.
+    """
+    if dialect != "matterport":
+        return None
+    if reading.scale not in (None, "0..255") and "mean" not in given:
+        return (
+            f"--scale {reading.scale} must come with the --mean of these pixels, 0 if nothing is subtracted, got none"
+        )
+    of_anchors = [name for name in ("anchor_scales", "anchor_ratios", "strides") if name in given]
+    if of_anchors and ANCHORS not in inputs:
+        return f"{listed(of_anchors)} must come with a model that takes its anchors, got one that has them in its graph"
     return None
 
 

@@ -117,9 +117,7 @@ def settle(source: Source, pictures: Path | None = None, *, batch: bool = False)
 def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source, list[str]]:
     """Return a detection model with its tensors understood, and lines that tell what is not as usual."""
     source = _known_scale(source, photos)
-    seen = [_look(source, photo) for photo in photos[:ENOUGH]]
-    if not any(len(one.scores) for one in seen):
-        seen += [_look(source, photo) for photo in photos[ENOUGH:]]
+    seen = [_look(source, photo) for photo in photos]
     lines = []
     reading = source.reading
     if source.dialect == "model-garden" and not source.is_requested and _are_shares(seen):
@@ -132,6 +130,8 @@ def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source,
         or _mask_values([one.limits for one in seen], source.graph.outputs[DETECTION[3]].dtype),
         mask_of=reading.mask_of or _mask_of(seen),
     )
+    if source.reading.first_class is None and any(len(one.scores) for one in seen):
+        lines.append(f"no object in {len(seen)} pictures is of class 0, so class ids begin at 1; else --first-class 0")
     if reading.mask_values != "0..1":
         lines.append(f"masks are {reading.mask_values}: they become probabilities")
     if reading.mask_of == "image":
@@ -141,8 +141,8 @@ def _settle_detections(source: Source, photos: Sequence[Photo]) -> tuple[Source,
 
 def _settle_yolo(source: Source, photos: Sequence[Photo]) -> tuple[Source, list[str]]:
     """Return a YOLO with the unit of its boxes, and a line that tells it. Raises ExportError if its head is odd."""
-    heads = [_run(source, _pixels(source, photo))[yolo.HEAD].numpy() for photo in photos[:ENOUGH]]
-    boxes = yolo.find_unit(np.concatenate(heads), source.layout, source.reading.boxes)
+    heads = [_run(source, _pixels(source, photo))[yolo.HEAD].numpy() for photo in photos]
+    boxes = yolo.find_unit(np.concatenate(heads), source.layout, source.reading)
     reading = dataclasses.replace(source.reading, boxes=boxes)
     unit = "pixels" if boxes == "pixels" else "shares of the model's size"
     return dataclasses.replace(source, reading=reading), [f"boxes of the {source.layout.form} head are {unit}"]
@@ -161,6 +161,8 @@ def _known_scale(source: Source, photos: Sequence[Photo]) -> Source:
         tried = dataclasses.replace(source, reading=dataclasses.replace(reading, scale=scale))
         scores = [_look(tried, photo).scores for photo in photos[:ENOUGH]]
         found[scale] = float(np.concatenate(scores).clip(0, 1).sum())
+    if not any(found.values()) and len(photos) > ENOUGH:
+        return _known_scale(source, photos[ENOUGH:])
     best = max(found, key=lambda scale: found[scale])
     if found[best] > CLEARLY * found["0..255"]:
         sums = ", ".join(f"{scale}: {total:.2f}" for scale, total in found.items())
@@ -250,10 +252,11 @@ def _mask_of(seen: Sequence[Seen]) -> MaskOf:
     if same or follows:
         return "image"
     within = [share for one in seen for share in one.within]
-    if len(within) > 1 and min(within) > INSIDE:
+    if len(within) > 1 and np.median(within) > INSIDE:
         raise ExportError(
-            f"masks must cover the box or the image, got {len(within)} of {seen[0].mask_hw} pixels that lie where the "
-            "box lies in the image: --mask-of image if they cover the image, --mask-of box if that is chance"
+            f"masks must cover the box or the image, got {sum(share > INSIDE for share in within)} of "
+            f"{seen[0].mask_hw} pixels that lie where the box lies in the image: --mask-of image if they cover the "
+            "image, --mask-of box if that is chance"
         )
     return "box"
 
@@ -290,7 +293,11 @@ def _example(source: Source, photo: Photo) -> Example:
     Raises ContractViolation if the function would refuse them.
     """
     rgb = _pixels(source, photo)
-    rows, masks = answer.rows_and_masks(source, _run(source, rgb), tf.shape(rgb)[1:3])
+    outputs = _run(source, rgb)
+    try:
+        rows, masks = answer.rows_and_masks(source, outputs, tf.shape(rgb)[1:3])
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"the model must answer as its signature says, got: {reason(error)}") from error
     count = len(select(rows.numpy()[0], Options(), None).index)  # raises ContractViolation, as for a request
     return Example(trial.codes_of(rgb.numpy().astype(np.uint8)), rows.numpy()[0, :count], masks[0, :count].numpy())
 

@@ -1,6 +1,7 @@
 """Write signatures to a version folder that TensorFlow Serving loads, whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,23 @@ def _is_version(path: Path) -> bool:
 
 def _save(exported: Exported, folder: Path, model: str) -> None:
     try:
-        tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
+        with tracing():
+            tf.saved_model.save(exported, str(folder), signatures=dict(exported.functions))
         (folder / EXTRA).mkdir()
         (folder / BATCHING).write_text(batching_parameters(exported.batch_sizes), encoding="utf-8")
         if exported.warm_up:
             _write_warm_up(folder / WARM_UP, wire.ModelSpec(model), exported)
     except (tf.errors.OpError, OSError) as error:
         raise ExportError(f"--output must be a folder that takes the model, got: {reason(error)}") from error
-    except (ValueError, TypeError) as error:  # of TensorFlow, while it follows the source's graph
-        last_line = str(error).strip().splitlines()[-1].strip()
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Raise ExportError for what TensorFlow raises while it follows a source's graph."""
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        last_line = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ExportError(f"the model must fit its signature, got: {last_line}") from error
 
 

@@ -123,24 +123,28 @@ def _form(spec: tf.TensorSpec, frame_hw: Size, depth: int) -> tuple[Form, int | 
     return fits[0]
 
 
-def find_unit(heads: npt.NDArray[Any], layout: Layout, wanted: Boxes | None) -> Boxes:
+def find_unit(heads: npt.NDArray[Any], layout: Layout, reading: Reading) -> Boxes:
     """Return the unit of boxes that heads [n, ...] show, the answers for n pictures.
 
-    Raises ExportError if they are not what their layout says, if they leave a doubt, or if ``wanted`` does not fit.
+    Raises ExportError if they are not what their layout says, if they leave a doubt, or if ``reading`` does not fit.
     """
     rows = heads.swapaxes(1, 2) if layout.form == "raw" else heads
     rows = rows.reshape(-1, rows.shape[2]).astype(np.float32)
-    _check_rows(rows, layout)
-    return _unit(rows[:, :4], wanted)
+    _check_rows(rows, layout, reading.confidence or 0.0)
+    return _unit(rows[:, :4], reading.boxes)
 
 
-def _check_rows(rows: npt.NDArray[Any], layout: Layout) -> None:
-    """Raise ExportError if what the head answers, rows [n, k], is not what its layout says."""
+def _check_rows(rows: npt.NDArray[Any], layout: Layout, confidence: float) -> None:
+    """Raise ExportError if what the head answers, rows [n, k], is not what its layout says.
+
+    Only what is detected has a box: in the other rows, a side may be below zero.
+    """
     if not np.isfinite(rows).all():
         raise ExportError("the head must give finite numbers, got NaN or infinity")
     scores = rows[:, 4:5] if layout.classes is None else rows[:, 4 : 4 + layout.classes]
     if scores.min() < -ROUNDING or scores.max() > 1 + ROUNDING:
         raise ExportError(f"scores must be probabilities, 0..1, got {scores.min():.3g}..{scores.max():.3g}")
+    rows = rows[scores.max(axis=1) > confidence]
     first, second = rows[:, :2], rows[:, 2:4]
     if layout.form == "end-to-end":
         ids = rows[:, 5]
@@ -148,7 +152,7 @@ def _check_rows(rows: npt.NDArray[Any], layout: Layout) -> None:
             raise ExportError(f"the sixth number of a row must be its class, 0, 1, ..., got {ids[:3].tolist()}")
         if (second < first).any():
             raise ExportError("boxes of an end-to-end head must be corners x1, y1, x2, y2, got an x2 or y2 below them")
-    elif (second < 0).any() or (second >= first).all():
+    elif (second < 0).any() or (len(rows) and (second >= first).all()):
         what = "a negative side" if (second < 0).any() else "what looks like corners"
         raise ExportError(f"boxes of a raw head must be centre, width and height, got {what}")
 
@@ -163,7 +167,9 @@ def _unit(boxes: npt.NDArray[Any], wanted: Boxes | None) -> Boxes:
         seen = "pixels"
     if seen is None and wanted is None:
         got = f"coordinates up to {largest:.3g} in the pictures"
-        raise ExportError(f"boxes must be pixels or shares of the frame, got {got}: choose with --boxes")
+        raise ExportError(
+            f"boxes must be pixels or shares of the frame, got {got}: choose with --boxes, or give other --images"
+        )
     if wanted is not None and seen not in (None, wanted):
         raise ExportError(f"--boxes {wanted} must fit the model, got coordinates up to {largest:.3g} in the pictures")
     return wanted or seen or "pixels"

@@ -23,7 +23,10 @@ def save(folder, outputs, image=(tf.uint8, [1, None, None, 3]), names=("image",)
     """Save a model of given inputs and outputs (name -> dtype, shape), all ones."""
 
     def serve(**inputs):
-        return {name: tf.ones(shape, dtype) for name, (dtype, shape) in outputs.items()}
+        return {
+            name: tf.fill(shape, "one") if dtype == tf.string else tf.ones(shape, dtype)
+            for name, (dtype, shape) in outputs.items()
+        }
 
     specs = {name: tf.TensorSpec(image[1], image[0], name) for name in names}
     function = tf.function(serve).get_concrete_function(**specs)

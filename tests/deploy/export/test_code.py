@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 
+import keras
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from deploy.export.__main__ import main
+from deploy.export.graphs import ExportError, from_keras
 from deploy.models.shapes import bundled
 from tests.deploy.export.command import DETECTION, ROOT, refused, run, save
 
@@ -30,8 +32,11 @@ def test_a_model_that_calls_python_is_refused(tmp_path, capsys):
 
 def test_a_graph_that_needs_a_gpu(tmp_path, capsys):
     def serve(image):
-        channels_first = tf.transpose(tf.cast(image, tf.float32), [0, 3, 1, 2])
-        pooled = tf.reduce_max(tf.nn.max_pool2d(channels_first, 2, 2, "VALID", data_format="NCHW"))
+        steps, state = tf.cast(image[:, :1, 0], tf.float32), tf.zeros([1, 1, 4])
+        weights = tf.zeros([3 * 4 * (3 + 4 + 2)])
+        pooled = tf.reduce_max(
+            tf.raw_ops.CudnnRNN(input=steps, input_h=state, input_c=0.0, params=weights, rnn_mode="gru")[0]
+        )
         found = {name: tf.ones(shape, dtype) for name, (dtype, shape) in DETECTION.items()}
         return {**found, "detection_scores": found["detection_scores"] * pooled / 255}
 
@@ -39,7 +44,7 @@ def test_a_graph_that_needs_a_gpu(tmp_path, capsys):
     module.serve = tf.function(serve, input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "image")])
     tf.saved_model.save(module, str(tmp_path / "source"), {"serving_default": module.serve})
     line = refused(tmp_path / "source", tmp_path, capsys)
-    assert "NHWC" in line
+    assert "CudnnRNN" in line
     assert line.endswith("(the graph needs a GPU: export on a machine that has one)")
 
 
@@ -145,6 +150,22 @@ def test_a_builder_that_fails(tmp_path, monkeypatch, capsys, code):
     line = told.splitlines()[-1]
     assert line.startswith("export: --builder must ")
     assert re.search(BUILDERS[code], line), line
+
+
+def test_a_model_without_the_tensors_of_its_layers():
+    class Network(keras.Model):
+        def call(self, image):
+            return image
+
+    with pytest.raises(ExportError, match=r"must return a functional model .*, its outputs a dict or a flat list, got"):
+        from_keras(Network(), "mine")
+
+
+def test_outputs_of_one_name():
+    image = keras.Input((8, 8, 3), 1, name="image")
+    parts = keras.layers.Lambda(lambda pixels: [pixels, 2 * pixels], name="both")(image)
+    with pytest.raises(ExportError, match="must have names of their own, got both, both: return a dict of outputs"):
+        from_keras(keras.Model(image, parts), "mine")
 
 
 def test_a_builder_that_switches_eager_execution_off(tmp_path):

@@ -20,7 +20,11 @@ from tests.deploy.export.command import BUILDER, BUNDLED, ROOT, run
         (["--max-dim", "512"], "the source must be --saved-model, or --builder and --weights, got neither"),
         (["--builder", "a:b"], "--builder and --weights go together"),
         ([*BUILDER, "--saved-model", "x"], "must be --saved-model or --builder, got both"),
-        ([*BUILDER, "--dialect", "model-garden"], "--signature and --dialect are for --saved-model"),
+        ([*BUILDER, "--signature", "other"], "--signature is for --saved-model"),
+        (
+            ["--saved-model", "x", "--resize-mode=none", "--min-dim=512"],
+            "--min-dim must come with --resize-mode square or pad64, got --resize-mode none",
+        ),
         (["--labels", "/"], "must be a text file"),
         (
             ["--saved-model", "x", "--resize-mode=crop"],

@@ -11,10 +11,17 @@ ACCEPTED = [
     ('{"categories": [{"id": 90, "name": "toothbrush", "supercategory": "indoor"}]}', {90: "toothbrush"}),
     ('[{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]', {1: "person", 3: "car"}),
     ("\ufeffcat\n", {1: "cat"}),
+    (
+        'item {\n  name: "/m/01g317"\n  id: 1\n  display_name: "person"\n}\nitem { id: 3 name: \'car\' }\n',
+        {1: "person", 3: "car"},
+    ),
+    ("# two\nitem: {\n id: 2\n name: 'dog'\n keypoints { id: 7 label: 'nose' }\n}\n", {2: "dog"}),
 ]
 REFUSED = [
     ("", "at least one class"),
     ("{}", "at least one class"),
+    ("item { id: 1 }", "an id and a name in each item"),
+    ("item { id: 1 name: 'a' }\nitem { id: 1 name: 'b' }", "in which 1 comes twice"),
     ("[1, 2]", "no id and name"),
     ('{"cat": "1"}', "in which 'cat' is '1'"),
     ('{"1": 5}', "in which '1' is 5"),

@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from deploy.export import dialects, graphs
 from deploy.export.__main__ import main
+from deploy.export.reading import Reading
 from deploy.models.shapes import bundled
 from tests.deploy.export import finders, savedmodels
 from tests.deploy.export.command import BUILDER, DETECTION, INFO, refused, refused_options, save
@@ -25,6 +27,7 @@ from tests.deploy.export.command import BUILDER, DETECTION, INFO, refused, refus
         ({"detection_masks": (tf.float32, [1, 5, 7, 7, 3])}, "detection_masks must be of rank 4, got float32"),
         ({"detection_boxes": (tf.int32, [1, 5, 4])}, "detection_boxes must be of floating point, got int32"),
         ({"detection_classes": (tf.float32, [5])}, "detection_classes must be of rank 2"),
+        ({"detection_classes": (tf.string, [1, 5])}, "detection_classes must be numbers, got string"),
     ],
 )
 def test_outputs_that_fit_no_dialect(tmp_path, capsys, change, message):
@@ -172,6 +175,43 @@ def test_matterports_options_for_another_model(tmp_path, capsys):
     assert "--mean must come with a Matterport model" in refused(
         tmp_path / "source", tmp_path, capsys, "--mean", "1", "2", "3"
     )
+
+
+MATTERPORT = {"mrcnn_detection": (tf.float32, [1, 5, 6]), "mrcnn_mask": (tf.float32, [1, 5, 7, 7, 4])}
+NO_ANCHORS = {"image": (tf.float32, [1, None, None, 3]), "names": ["input_image"]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "message"),
+    [
+        ({}, ["--scale=0..1"], "--scale 0..1 must come with the --mean of these pixels, 0 if nothing is subtracted"),
+        (
+            {},
+            ["--anchor-ratios", "1", "2"],
+            "--anchor-ratios must come with a model that takes its anchors, got one that has them",
+        ),
+        (
+            {"mrcnn_mask": (tf.float32, [1, 5, 7, 7, 1])},
+            [],
+            "mrcnn_mask must have a mask for each class, got float32 [1, 5, 7, 7, 1], one for all",
+        ),
+    ],
+)
+def test_matterport_models_that_lack_something(tmp_path, capsys, outputs, options, message):
+    save(tmp_path / "source", {**MATTERPORT, **outputs}, **NO_ANCHORS)
+    assert message in refused(tmp_path / "source", tmp_path, capsys, *options)
+
+
+def test_a_named_output_takes_the_place_of_one_with_its_name(tmp_path):
+    outputs = {"boxes": MATTERPORT["mrcnn_detection"], "grids": MATTERPORT["mrcnn_mask"]}
+    save(tmp_path / "source", {**outputs, "mrcnn_detection": (tf.int64, [5])}, **NO_ANCHORS)
+    graph = graphs.from_saved_model(tmp_path / "source", "serving_default")
+    dialect, renamed = dialects.recognise(graph, None, Reading(detections="boxes", masks="grids"))
+    assert dialect == "matterport"
+    assert renamed.outputs["mrcnn_detection"].dtype == tf.float32
+    answer = renamed.call({"input_image": tf.zeros([1, 64, 64, 3])})
+    assert answer["mrcnn_detection"].shape == (1, 5, 6)
+    assert set(answer) == {"mrcnn_detection", "mrcnn_mask"}
 
 
 def test_naive_casts_of_another_model(tmp_path, capsys):

@@ -162,6 +162,17 @@ def changed(place, value):
 HEAD, PROTOTYPES = crowd(seed=9)
 
 
+def test_only_what_is_detected_has_a_box():
+    """Distances of YOLO26 may be below zero: the box of a place without an object is inside out."""
+    head = HEAD.copy()
+    nothing = head[0, 4:7].max(0) < 0.25
+    head[0, 2, nothing] = -5
+    assert nothing.any()
+    expected, _ = answers(constant(HEAD, PROTOTYPES))
+    rows, _ = answers(constant(head, PROTOTYPES))
+    np.testing.assert_array_equal(rows, expected)
+
+
 @pytest.mark.parametrize(
     ("tensors", "options", "message"),
     [
