@@ -76,7 +76,7 @@ setup: .venv/ready ## make .venv, if it is missing, unfinished or older than the
 	if [ -z "$$python" ]; then \
 		echo "setup: Python 3.11, 3.12 or 3.13 is needed, got none of $(or $(PYTHON),$(PYTHONS)); name one: make PYTHON=/path/to/python3.11" >&2; exit 1; \
 	fi; \
-	echo "setup: installing into .venv ($$("$$python" -V)): TensorFlow and the tools, 2 GB, some minutes"; \
+	echo "setup: installing into .venv ($$("$$python" -V)): TensorFlow and the tools, 3.4 GB, some minutes"; \
 	"$$python" -m venv --clear .venv; \
 	sed -n '/^uv==/,/[^\]$$/p' $< | .venv/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin; \
 	.venv/bin/uv pip sync --python=.venv/bin/python --require-hashes --compile-bytecode $<; \

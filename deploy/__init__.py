@@ -1,9 +1,9 @@
 """Everything around the function. A package may import handler, and those below it in this list.
 
-local         the commands behind ``make``: demo, serve, setup
+local         the commands behind ``make``: demo and serve
 bundle        the function's source without TensorFlow; like container, gcloud, kubernetes and capacity, which do not
               import each other
-models        the bundled model: training, weights, evaluation, export
+models        the bundled model: training, weights, evaluation, export; and a model of people
 export        any model -> SavedModels with int8 inputs and outputs, and a report on them
 model_server  the stand-in for TensorFlow Serving
 tools         what the commands share

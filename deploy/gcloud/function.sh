@@ -71,7 +71,7 @@ check() {
     done
 }
 
-# The function takes the same keys (handler/environ.py). The error must not quote them.
+# The function takes the same keys (handler/config.py). The error must not quote them.
 check_keys() {
     local LC_ALL=C key='[!-+.-~-]+'
     [[ -n $API_KEYS_SECRET ]] || fail '--api-keys-secret must name a secret for --api-keys-file, got none'
