@@ -66,5 +66,7 @@ class People(tf.Module):
 
     def cut(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return presence [n] and masks [n, 256, 256], both 0..1, of crops float32 [n, 256, 256, 3], 0..255."""
-        found = self.landmarks(images / 255)
-        return found[PRESENCE][:, 0], tf.sigmoid(found[MASK][..., 0])
+        count = tf.shape(images)[0]
+        one_if_none = tf.cast(count == 0, tf.int32)  # on some processors, TensorFlow fails to convolve no image at all
+        found = self.landmarks(tf.pad(images / 255, [[0, one_if_none], [0, 0], [0, 0], [0, 0]]))
+        return found[PRESENCE][:count, 0], tf.sigmoid(found[MASK][:count, ..., 0])
