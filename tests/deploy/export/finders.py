@@ -137,12 +137,14 @@ def detection(
     counts="num_detections [1]",
     suffix="",
     scores="0..1",
+    floats=tf.float32,
     pixels_in_boxes=False,
     extra=None,
 ):
     """Return a model of the Object Detection API, or of the Model Garden with ``garden``.
 
-    ``shares``: its boxes are normalised. Rows without an object have NaN, and without a count zeros.
+    ``shares``: its boxes are normalised. ``floats``: type of boxes and scores. Rows without an object have NaN, and
+    without a count zeros.
     """
 
     def call(tensors):
@@ -170,9 +172,9 @@ def detection(
         empty = 0.0 if counts is None else np.nan
         codes = coded(inside, masks)
         outputs = {
-            "detection_boxes": filled(boxes, empty),
+            "detection_boxes": filled(boxes, empty, floats),
             "detection_classes": filled(tf.constant(classes, tf.float32), 0.0, class_type),
-            "detection_scores": filled(answer, 0.0),
+            "detection_scores": filled(answer, 0.0, floats),
             "detection_masks": filled(codes, False if codes.dtype == tf.bool else 0),
         }
         if counts is not None:

@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deploy.export import signatures
-from deploy.export.graphs import ExportError, Signature
+from deploy.export import signatures, write
+from deploy.export.graphs import ExportError, Signature, from_saved_model
 from deploy.export.reading import Reading
 from deploy.export.settle import settle
 from deploy.export.source import of_graph
@@ -44,6 +44,7 @@ class Taken:
     settings: dict = field(default_factory=dict)
     box_px: float = 1.0
     iou: float = 0.96
+    score: float = 1e-3
 
 
 def plain(name):
@@ -88,6 +89,8 @@ DETECTION = [
     Taken("outputs with :0", {"suffix": ":0"}),
     Taken("scores 0..100", {"scores": "0..100"}, {"score_values": "0..100"}),
     Taken("scores as logits", {"scores": "logits"}, {"score_values": "logits"}),
+    Taken("float16 boxes and scores", {"floats": tf.float16}),
+    Taken("bfloat16 boxes and scores", {"floats": tf.bfloat16}, box_px=2.0, iou=0.93, score=4e-3),
     Taken("float16 masks", {"masks": "float16"}),
     Taken("masks as logits", {"masks": "logits"}, told="masks are logits"),
     Taken("bool masks", {"masks": "bool"}, iou=0.93),
@@ -189,7 +192,7 @@ def answers(settled):
 def check(settled, taken):
     for size_hw, instances in answers(settled):
         assert [one.class_id for one in instances] == list(taken.classes)
-        np.testing.assert_allclose([one.score for one in instances], finders.SCORES, atol=1e-3)
+        np.testing.assert_allclose([one.score for one in instances], finders.SCORES, atol=taken.score)
         for one, box in zip(instances, finders.boxes_in(size_hw), strict=True):
             assert np.abs(np.subtract(one.box, box)).max() <= taken.box_px, (one.box, box)
             mask, truth = coco_decode(msgspec.to_builtins(one.mask)).astype(bool), finders.ellipse(box, size_hw)
@@ -206,6 +209,30 @@ def test_detection_models(taken, pictures):
     settled = settle(source, pictures)
     assert any(taken.told in line for line in settled.lines), settled.lines
     check(settled, taken)
+
+
+class Named(tf.Module):
+    """A detection model that also gives the names of its classes, by a hash table."""
+
+    def __init__(self):
+        super().__init__()
+        names = tf.lookup.KeyValueTensorInitializer([1, 2], ["red", "blue"], tf.int64, tf.string)
+        self.table = tf.lookup.StaticHashTable(names, "")
+        self.detect = finders.detection()
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")])
+    def serve(self, input_tensor):
+        found = self.detect.call({"input_tensor": input_tensor})
+        return {**found, "detection_names": self.table.lookup(tf.cast(found["detection_classes"], tf.int64))}
+
+
+def test_a_hash_table_and_text_beside_the_detections(tmp_path, pictures):
+    module = Named()
+    tf.saved_model.save(module, str(tmp_path / "source"), {"serving_default": module.serve})
+    source = of_graph(from_saved_model(tmp_path / "source", "serving_default"), settings_of(), {})
+    settled = settle(source, pictures)
+    check(settled, Taken("", {}))
+    write.write(signatures.int8(settled.source), tmp_path / "model", settled.examples)  # loads and runs what it saved
 
 
 @pytest.mark.parametrize("taken", by_cost(MATTERPORT))
