@@ -138,7 +138,7 @@ def rows(name, one):
 
 def cells(used):
     """Return seconds, processor seconds and megabytes of a process."""
-    return f"{used.wall_s:.0f}", f"{used.cpu_s:.0f}", f"{used.peak_bytes / MB:,.0f}"
+    return f"{used.wall_s:.1f}", f"{used.cpu_s:.1f}", f"{used.peak_bytes / MB:,.0f}"
 
 
 def main():
