@@ -117,7 +117,7 @@ def _read_source(args: argparse.Namespace) -> "Source":
         unfit = [name for name in trained if name not in options.SHARED]
         if found.dialect != "matterport" and unfit:
             raise graphs.ExportError(f"{listed(unfit)} must come with a Matterport model, got {found.dialect}")
-        if problem := options.useless(found.dialect, trained, reading, set(found.graph.inputs)):
+        if problem := options.misfit_of_graph(found.dialect, trained, reading, set(found.graph.inputs)):
             raise graphs.ExportError(problem)
         if found.resize.max_dim != settings.resize.max_dim and "max_dim" in trained:
             raise graphs.ExportError(f"--max-dim must be {found.resize.max_dim}, as the model says, got {args.max_dim}")

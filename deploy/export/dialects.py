@@ -188,7 +188,7 @@ def _check_matterport(signature: Signature, names: Names) -> None:
             f"{names[MASKS]} must be masks of rank 5, or 4 with the class chosen, got {describe(masks)}"
             f"{_misnamed(signature, MASKS)}"
         )
-    if masks.shape.rank == RANKS[DETECTIONS] + 2 and masks.shape[4] == 1:
+    if masks.shape.rank == 5 and masks.shape[4] == 1:
         raise ExportError(
             f"{names[MASKS]} must have a mask for each class, got {describe(masks)}, one for all: leave the last axis "
             f"out, and {WRAP}"

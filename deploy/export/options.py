@@ -190,8 +190,8 @@ def _unusable(args: argparse.Namespace) -> str | None:
     return None
 
 
-def useless(dialect: str, given: Mapping[str, Any], reading: Reading, inputs: Collection[str]) -> str | None:
-    """Return which options of a Matterport model have no effect, or lack one that they need.
+def misfit_of_graph(dialect: str, given: Mapping[str, Any], reading: Reading, inputs: Collection[str]) -> str | None:
+    """Return what is wrong with the options of a Matterport model, once its graph is known.
 
     ``given``: those of TRAINED that are given. ``inputs``: what the graph takes.
     """

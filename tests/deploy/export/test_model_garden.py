@@ -1,4 +1,4 @@
-"""Models that the Model Garden's own code builds and saves give here what they give there, in float32."""
+"""Exports of models that the Model Garden's own code builds and saves find what these models find in float32."""
 
 import subprocess
 import sys
