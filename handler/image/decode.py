@@ -116,10 +116,10 @@ def decode_image(
 ) -> Photo:
     """Return the first frame.
 
-    ``needed``: size (h, w) of the whole image -> size at which the caller uses it. With it, a JPEG may be decoded at a
-    reduced size. ``reserve`` is called before each decoding, with the bytes of memory that it takes until the image is
-    resized. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels, BadRequest if
-    the image is broken, truncated or built to keep a decoder busy, and what ``reserve`` raises.
+    ``needed``: size (h, w) of the whole image, upright -> size at which the caller uses it. With it, a JPEG may be
+    decoded at a reduced size. ``reserve`` is called before each decoding, with the bytes of memory that it takes until
+    the image is resized. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels,
+    BadRequest if the image is broken, truncated or built to keep a decoder busy, and what ``reserve`` raises.
     """
     if not data:
         raise BadRequest(f"the request must carry an image ({', '.join(limits.kinds)}), got no bytes")
@@ -141,7 +141,7 @@ def _decode_scaled(
 ) -> Photo:
     """Return the decoded image, at a reduced size if that is close enough."""
     with open_image(data, limits) as image:
-        needed_hw = needed((image.height, image.width))
+        needed_hw = _needed_as_stored(image, needed)
         scaled = jpeg.plan_scaled_decode(image, needed_hw, data) if data.startswith(jpeg.START) else None
         photo = _decode(image, data, needed_hw, reserve, scaled)
     if scaled is None or scaled.is_close_enough(photo.image):
@@ -160,12 +160,23 @@ def _decode_without_end(
         for ended in jpeg.with_ends(data):
             photo = None  # frees the memory of the picture before
             with open_image(ended, limits) as image:
-                photo = _decode(image, ended, needed((image.height, image.width)), reserve)
+                photo = _decode(image, ended, _needed_as_stored(image, needed), reserve)
             checksums.add(jpeg.checksum(photo.image))
             if len(checksums) > 1:
                 return None
         return photo
     return None
+
+
+def _needed_as_stored(image: Image.Image, needed: Callable[[Size], Size]) -> Size:
+    """Return the size at which an image that is not yet decoded is used, before the turn that brings it upright.
+
+    An orientation behind the pixels of a PNG is not known here; then only the estimate of memory is less exact.
+    """
+    if "exif" in image.info and TURNS.get(read_orientation(image)) in SIDEWAYS:
+        height, width = needed((image.width, image.height))
+        return width, height
+    return needed((image.height, image.width))
 
 
 def open_image(data: bytes, limits: Limits) -> Image.Image:

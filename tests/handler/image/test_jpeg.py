@@ -59,6 +59,23 @@ def test_the_model_sees_the_same_within_the_threshold(name, times, quality):
     assert difference(encode(enlarged(name, LARGE, times), quality))[1] <= jpeg.MAX_ERROR
 
 
+@pytest.mark.parametrize("size", [(1500, 2000), (2000, 1500)])
+def test_a_turned_photo_is_reduced_as_the_upright_one_is(size):
+    """The frame is no square, so a photo that is stored sideways is needed at another size than its stored one."""
+    letterbox = Resize(mode="letterbox", min_dim=0, max_dim=640, frame_hw=(640, 480))
+    upright, exif = enlarged("astronaut", size, 4), Image.Exif()
+    exif[ORIENTATION] = 6
+    sizes = []
+
+    def needed_in_frame(size_hw):
+        sizes.append(size_hw)
+        return mold.resize_rule(size_hw, letterbox).resized_hw
+
+    turned = encode(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    assert [decode_image(data, Limits(), needed_in_frame).factor for data in (encode(upright), turned)] == [2, 2]
+    assert set(sizes) == {(size[1], size[0])}
+
+
 SOFT = [(LARGE, 5, 2), ((1536, 1152), 5, 2), ((4032, 3024), 12, 4), ((1000, 750), 5, 1)]
 
 
