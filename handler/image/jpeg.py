@@ -220,16 +220,16 @@ class ScaledDecode:
 def plan_scaled_decode(image: Any, needed_hw: Size, data: bytes) -> ScaledDecode | None:
     """Return how to decode a JPEG opened by Pillow if it is used at ``needed_hw``, None for full size."""
     steps_yx = image.height / needed_hw[0], image.width / needed_hw[1]
+    fitting = [
+        factor for factor in FACTORS if min(steps_yx) >= factor and min(image.height, image.width) >= REACH * factor
+    ]
     quantization = image.quantization.get(0)  # table of the luma channel
-    if not quantization:
+    if not (fitting and quantization):
         return None
     bits_per_pixel = 8 * _scan_bytes(data) / (image.width * image.height)
     coded = bits_per_pixel * float(np.mean(quantization)) ** 0.5
-    for factor in FACTORS:
-        fits = min(steps_yx) >= factor and min(image.height, image.width) >= REACH * factor
-        if fits and coded <= MAX_CODED[factor]:
-            return ScaledDecode(factor, steps_yx, coded)
-    return None
+    factor = next((factor for factor in fitting if coded <= MAX_CODED[factor]), None)
+    return None if factor is None else ScaledDecode(factor, steps_yx, coded)
 
 
 def _scan_bytes(data: bytes) -> int:
