@@ -53,18 +53,20 @@ def _run_lengths(spans: Spans) -> tuple[Integers, Integers]:
 def _to_text(runs: Integers, starts: Integers) -> tuple[str, list[int]]:
     """Return the texts of all masks as one, and the index at which each ends."""
     place_in_mask = np.arange(len(runs)) - np.repeat(starts, np.diff(starts, append=len(runs)))
-    values = runs.copy()
     later = np.flatnonzero(place_in_mask >= 3)
-    values[later] -= runs[later - 2]
+    values = runs.copy()
+    values[later] -= runs.take(later - 2)
+    beyond = np.where(values < 0, ~values, values)
     sizes, reach = np.ones(len(values), np.int64), 16  # one digit holds -16..15; each further digit, 32 times as many
-    while (longer := (values < -reach) | (values >= reach)).any():
+    while (longer := beyond >= reach).any():
         sizes += longer
         reach *= 32
     ends = np.cumsum(sizes)
     text = np.empty(ends[-1], np.uint8)
-    for digit in range(sizes.max()):
-        chosen = np.flatnonzero(sizes > digit)
-        more = (sizes[chosen] > digit + 1) << 5
-        text[ends[chosen] - sizes[chosen] + digit] = ((values[chosen] >> 5 * digit & 31) | more) + 48
+    at, left = ends - sizes, sizes
+    while len(at):
+        text[at] = (values & 31 | (left > 1) << 5) + 48
+        more = np.flatnonzero(left > 1)
+        values, at, left = values.take(more) >> 5, at.take(more) + 1, left.take(more) - 1
     last = np.append(starts[1:], len(runs)) - 1
     return text.tobytes().decode("ascii"), ends[last].tolist()

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from handler.types import Box, Boxes, Size
 
 Positions = npt.NDArray[np.int64]
-COLUMNS = 1 << 13  # processed at once; with 28 rows each, they stay in the processor's cache
+LEVELS = 1 << 19  # samples of pixel columns that are processed at once: 2 MB as float32
 TIE = 1e-6  # values this close below the threshold count as inside, or rounding would make holes in flat areas
 
 
@@ -67,24 +67,27 @@ def find_spans(
     first = last - (clipped[:, 3] - clipped[:, 1])
     total = int(last[-1]) if len(last) else 0
     parts = [np.zeros(0, np.int64)]
-    for start in range(0, total, COLUMNS):
-        stop = min(start + COLUMNS, total)
+    step = max(1, LEVELS // max(1, columns.shape[2]))
+    for start in range(0, total, step):
+        stop = min(start + step, total)
         counts = np.minimum(last, stop) - np.maximum(first, start)
         owner = np.repeat(np.arange(len(last)), np.maximum(counts, 0))
-        x = np.arange(start, stop) - first[owner] + clipped[owner, 1]
+        x = np.arange(start, stop) + (clipped[:, 1] - first).take(owner)
         levels = _sample_columns(columns, owner, x, boxes)
-        column, y = _crossings(levels, np.float32(threshold - TIE), boxes[owner], clipped[owner])
-        parts.append(_cancel_pairs((owner * stride + x * image_hw[0])[column] + y))
-    edges = _cancel_pairs(np.concatenate(parts))
+        column, y = _crossings(levels, np.float32(threshold - TIE), owner, boxes, clipped)
+        parts.append(_cancel_pairs((owner * stride + x * image_hw[0]).take(column) + y))
+    edges = _cancel_pairs(np.concatenate(parts)) if len(parts) > 2 else parts[-1]
     bounds = np.searchsorted(edges, np.arange(len(boxes) + 1) * stride)
     return Spans(edges - np.repeat(np.arange(len(boxes)) * stride, np.diff(bounds)), bounds, image_hw)
 
 
 def _sample_columns(columns: npt.NDArray[Any], owner: Positions, x: Positions, boxes: Boxes) -> npt.NDArray[np.float32]:
     """Return levels float32 [c, mh]: the rows of mask ``owner`` [c] at the centre of pixel column ``x`` [c]."""
-    low, high, weight = interpolation(x + 0.5, boxes[owner, 1], boxes[owner, 3], columns.shape[1])
-    before = columns[owner, low]
-    levels: npt.NDArray[np.float32] = columns[owner, high]
+    count, samples, height = columns.shape
+    low, high, weight = interpolation(x + 0.5, boxes[:, 1].take(owner), boxes[:, 3].take(owner), samples)
+    flat, first = columns.reshape(count * samples, height), owner * samples
+    before = flat.take(first + low, axis=0)  # many times faster than columns[owner, low]
+    levels: npt.NDArray[np.float32] = flat.take(first + high, axis=0)
     levels -= before
     levels *= weight[:, None]
     levels += before
@@ -105,7 +108,7 @@ def interpolation(
 
 
 def _crossings(
-    levels: npt.NDArray[np.float32], threshold: np.float32, boxes: Boxes, clipped: Boxes
+    levels: npt.NDArray[np.float32], threshold: np.float32, owner: Positions, boxes: Boxes, clipped: Boxes
 ) -> tuple[Positions, Positions]:
     """Return, for each crossing of the threshold in levels [c, mh], its column and the first pixel row behind it.
 
@@ -114,13 +117,18 @@ def _crossings(
     samples = levels.shape[1]
     inside = np.zeros((len(levels), samples + 2), np.bool_)
     np.greater_equal(levels, threshold, out=inside[:, 1:-1])
-    column, gap = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), samples + 1)
-    before, after = (levels[column, np.clip(sample, 0, samples - 1)].astype(np.float64) for sample in (gap - 1, gap))
-    fraction = (threshold - before) / np.where(before == after, 1.0, after - before)
-    at = np.where(gap == 0, -np.inf, np.where(gap == samples, np.inf, gap - 1 + fraction))
-    top, bottom = boxes[column, 0], boxes[column, 2]
+    found = np.flatnonzero(inside[:, 1:] != inside[:, :-1])
+    column = found // (samples + 1)
+    gap, mask = found - column * (samples + 1), owner.take(column)
+    before, after = (levels.take(found - column - back, mode="clip").astype(np.float64) for back in (1, 0))
+    rise = after - before
+    rise[rise == 0] = 1.0  # at the edges alone, where it does not count
+    top, bottom = boxes[:, 0].take(mask), boxes[:, 2].take(mask)
+    first, end = clipped[:, 0].take(mask), clipped[:, 2].take(mask)
+    at = gap - 1 + (threshold - before) / rise  # in samples, counted from the centre of the first
     y = np.ceil(top + (at + 0.5) * ((bottom - top) / samples) - 0.5)
-    return column, np.clip(y, clipped[column, 0], clipped[column, 2]).astype(np.int64)
+    y = np.minimum(np.maximum(y, first), end).astype(np.int64)
+    return column, np.where(gap == 0, first, np.where(gap == samples, end, y))
 
 
 def _cancel_pairs(positions: Positions) -> Positions:

@@ -53,7 +53,7 @@ def test_masks_are_sampled_bilinearly(shape, box):
 def test_more_columns_than_are_looked_at_together_are_sampled_alike(monkeypatch):
     box = (0, 0, 70, 90)
     whole = bits(smooth(1), box)
-    monkeypatch.setattr(spans, "COLUMNS", 7)
+    monkeypatch.setattr(spans, "LEVELS", 7 * 28)
     assert np.array_equal(bits(smooth(1), box), whole)
 
 
