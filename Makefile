@@ -21,9 +21,9 @@ serve: setup ## keep the function (PORT, 8080) and its model (GRPC_PORT, 8500) r
 test: setup ## run the daily tests, the cheapest first
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-test-all: setup ## run the daily tests and the campaigns, and print which branches are reached
-	@$(RUN) pytest $(PARALLEL) --cov --cov-report= $(ARGS)
-	@$(RUN) pytest $(PARALLEL) --campaign --cov --cov-append --cov-report=term:skip-covered $(ARGS)
+test-all: setup ## run the daily tests, print which branches they reach, then run the campaigns
+	@$(RUN) pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
+	@$(RUN) pytest $(PARALLEL) --campaign $(ARGS)
 
 test-campaigns: setup ## run what costs too much for every day alone
 	@$(RUN) pytest $(PARALLEL) --campaign $(ARGS)

@@ -1,6 +1,8 @@
 """State of TensorFlow 1 models: variables and tables stay what they are, and the export needs nothing of the source."""
 
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -89,9 +91,8 @@ def test_weights_are_variables_of_the_export(tmp_path, weigh):
     assert [SIDE, SIDE] in shapes.values()
 
 
-@pytest.mark.campaign
-def test_more_than_2_gb_of_weights(tmp_path):
-    """A graph cannot hold them: protobuf ends at 2 GB."""
+def large(folder):
+    """Export more weights than protobuf's 2 GB, which a graph cannot hold; return the scores and the export's bytes."""
 
     def weigh(session):
         parts = [
@@ -100,9 +101,17 @@ def test_more_than_2_gb_of_weights(tmp_path):
         session.run(v1.global_variables_initializer())
         return constant(session) + sum(tf.reduce_sum(part) for part in parts)
 
-    rows = export(save(tmp_path / "mine" / "1", weigh), tmp_path / "out")
-    np.testing.assert_allclose(rows[:, 5], 1 / (1 + np.exp(-WEIGHTS.sum(1)[:ROWS])), rtol=1e-5)
-    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) > 1 << 31
+    rows = export(save(folder / "mine" / "1", weigh), folder / "out")
+    return rows[:, 5], sum(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
+
+
+@pytest.mark.campaign
+def test_more_than_2_gb_of_weights(tmp_path):
+    """In a process of its own: TensorFlow keeps 8 GB of memory after it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        scores, size_bytes = process.submit(large, tmp_path).result()
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-WEIGHTS.sum(1)[:ROWS])), rtol=1e-5)
+    assert size_bytes > 1 << 31
 
 
 def integers(_):
