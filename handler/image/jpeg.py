@@ -90,10 +90,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     at = len(START)
     while found := MARKER.search(data, at):
         marker, start = found[1][0], found.end()
-        at = start + int.from_bytes(data[start : start + 2])
-        yield marker, start + 2, at
         if marker == END:
+            yield marker, start, start
             return
+        at = min(start + int.from_bytes(data[start : start + 2]), len(data))
+        yield marker, start + 2, at
 
 
 def with_ends(data: bytes) -> list[bytes]:
@@ -151,7 +152,7 @@ def _covers_image(data: bytes, *, ended: bool) -> bool:
             coded, restarts = after, -(-_units(frame, components) // interval) - 1 if interval else 0
     if missing or ended != (end is not None):
         return False
-    found = RESTART.finditer(data, coded, len(data) if end is None else end - 2)
+    found = RESTART.finditer(data, coded, len(data) if end is None else end)
     return sum(1 for _ in itertools.islice(found, max(0, restarts))) >= restarts
 
 

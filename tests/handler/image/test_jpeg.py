@@ -142,6 +142,12 @@ def test_what_phones_put_around_the_picture_does_not_count():
     assert difference(buffer.getvalue())[0] == 2
 
 
+def test_an_end_marker_in_front_of_the_headers_has_no_length():
+    """libjpeg finds the picture behind it."""
+    data = encode(enlarged("coffee", (160, 96), 5))
+    assert decode_image(b"\xff\xd8\xff\xd9" + data, Limits(), lambda _: (16, 24)).size_hw == (96, 160)
+
+
 def test_a_strip_of_a_pixel_is_decoded_whole():
     assert difference(encode(Image.new("RGB", (5000, 3)))) == (1, 0)
 
