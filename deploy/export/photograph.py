@@ -1,8 +1,8 @@
 """A JPEG inside the graph: its pixels, resized and turned, are those that the function would have sent, to the bit.
 
-handler.image.decode and handler.model.mold do the same with Pillow. Both decode with libjpeg's accurate integer DCT and
-its smooth upsampling. Both interpolate in float64, in the same order of operations. Source: python-pillow/Pillow,
-src/libImaging/Geometry.c, affine_transform and bilinear_filter32RGB.
+handler.image.decode and handler.model.mold do the same with Pillow and simplejpeg. All decode with libjpeg's accurate
+integer DCT and its smooth upsampling. All interpolate in float64, in the same order of operations.
+Source: python-pillow/Pillow, src/libImaging/Geometry.c, affine_transform and bilinear_filter32RGB.
 """
 
 import tensorflow as tf

@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from handler.errors import BadRequest, TooLarge, UnsupportedMedia
-from handler.image import cost, heic, jpeg, png, tiff
+from handler.image import cost, heic, jpeg, png, tiff, turbo
 from handler.image.colours import is_rgb, rows_to_rgb, to_rgb
 from handler.image.kinds import Kind, recognise
 from handler.types import Size
@@ -45,12 +47,12 @@ SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 class Photo:
     """A decoded photo.
 
-    ``image``: as stored in the file, in any mode; ``colours`` converts it. ``turn``: the transpose that brings it
-    upright, None for none. ``size_hw``: size of the whole photo, upright. ``factor``: one pixel of ``image`` stands for
-    factor x factor pixels of the photo.
+    ``pixels``: as stored in the file, an image in any mode, which ``colours`` converts, or RGB uint8 [h, w, 3].
+    ``turn``: the transpose that brings it upright, None for none. ``size_hw``: size of the whole photo, upright.
+    ``factor``: one pixel of ``pixels`` stands for factor x factor pixels of the photo.
     """
 
-    image: Image.Image
+    pixels: Image.Image | npt.NDArray[np.uint8]
     size_hw: Size
     turn: Image.Transpose | None = None
     factor: int = 1
@@ -59,6 +61,11 @@ class Photo:
     def of(cls, image: Image.Image) -> Self:
         """Return the Photo of an RGB image that is upright and of full size."""
         return cls(image, (image.height, image.width))
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels as an image; a copy, if they are an array."""
+        return self.pixels if isinstance(self.pixels, Image.Image) else Image.fromarray(self.pixels)
 
     @property
     def stored_hw(self) -> tuple[float, float]:
@@ -160,7 +167,7 @@ def _decode_without_end(
         for ended in jpeg.with_ends(data):
             photo = None  # frees the memory of the picture before
             with open_image(ended, limits) as image:
-                photo = _decode(image, ended, _needed_as_stored(image, needed), reserve)
+                photo = _decode(image, ended, _needed_as_stored(image, needed), reserve, ends=False)
             checksums.add(jpeg.checksum(photo.image))
             if len(checksums) > 1:
                 return None
@@ -198,19 +205,39 @@ def _decode(
     needed_hw: Size,
     reserve: Callable[[int], None],
     scaled: jpeg.ScaledDecode | None = None,
+    *,
+    ends: bool = True,
 ) -> Photo:
-    """Return the decoded image, at a reduced size if ``scaled`` is given and Pillow can do it."""
+    """Return the decoded image, at a reduced size if ``scaled`` is given and Pillow can do it.
+
+    ``ends``: False if the end of a JPEG is made up, of which libjpeg-turbo would warn.
+    """
     height, width = image.height, image.width
     reduced = scaled is not None and image.draft(image.mode, (width // scaled.factor, height // scaled.factor))
+    factor = scaled.factor if scaled and reduced else 1
     reserve(cost.decode_bytes(image, data, (height, width), needed_hw))
-    image.load()
-    if image.mode == "P" and image.palette is None:
-        raise BadRequest("an image with palette indices must have a palette, got none")
-    if not is_rgb(image):
-        rows_to_rgb(image, 0, 1)  # raises now what is wrong with its colours
+    pixels = _load_jpeg(image, data, factor, needed_hw) if ends and data.startswith(jpeg.START) else None
+    if pixels is None:
+        pixels = image
+        image.load()
+        if image.mode == "P" and image.palette is None:
+            raise BadRequest("an image with palette indices must have a palette, got none")
+        if not is_rgb(image):
+            rows_to_rgb(image, 0, 1)  # raises now what is wrong with its colours
     turn = TURNS.get(read_orientation(image))
     size_hw = (width, height) if turn in SIDEWAYS else (height, width)
-    return Photo(image, size_hw, turn, scaled.factor if scaled and reduced else 1)
+    return Photo(pixels, size_hw, turn, factor)
+
+
+def _load_jpeg(
+    image: Image.Image, data: bytes, factor: int, needed_hw: Size
+) -> Image.Image | npt.NDArray[np.uint8] | None:
+    """Return an ordinary JPEG as an array if it is used as it is, else as an image; None if Pillow has to load it."""
+    resized = (image.height, image.width) != needed_hw
+    pixels = turbo.decode(image, data, factor, padded=resized)
+    if pixels is None or not resized:
+        return pixels
+    return Image.frombuffer("RGBX", image.size, pixels, "raw", "RGBX", 0, 1)  # no copy: Pillow has four bytes, too
 
 
 def _explain_unreadable(data: bytes, limits: Limits) -> str:

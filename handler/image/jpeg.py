@@ -38,6 +38,8 @@ START = b"\xff\xd8"  # the first bytes of every JPEG
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment with a length, or of the end
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 MARK, SCAN, END, RESTART_INTERVAL = 0xFF, 0xDA, 0xD9, 0xDD
+BASELINE, EXTENDED = 0xC0, 0xC1
+ANY_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those are tables and an extension
 FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two with arithmetic coding
 BLOCK = 8  # pixels a side, of 64 coefficients
 COEFFICIENT_BYTES = 2
@@ -95,6 +97,17 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         at = min(start + int.from_bytes(data[start : start + 2]), len(data))
         yield marker, start + 2, at
+
+
+def is_baseline(data: bytes) -> bool:
+    """Return True if one frame of 8 bits with Huffman codes precedes the first scan, and an end marker follows that."""
+    frames: list[int] = []
+    for marker, start, _ in _segments(data):
+        if marker == SCAN:
+            return frames in ([BASELINE], [EXTENDED]) and data.rfind(bytes([MARK, END])) > start
+        if marker in ANY_FRAME:
+            frames.append(marker)
+    return False
 
 
 def with_ends(data: bytes) -> list[bytes]:

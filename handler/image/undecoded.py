@@ -1,7 +1,7 @@
 """A JPEG that goes to the model as it is: only its headers are read, and only what decides its pixels is kept.
 
-*Strategy*. The model's graph decodes with TensorFlow, the function with Pillow. Both use libjpeg, and give the same
-pixels if the file is whole and of a plain kind. So:
+*Strategy*. The model's graph decodes with TensorFlow, the function with Pillow or simplejpeg. All use libjpeg and give
+the same pixels if the file is whole and of a plain kind. So:
 
 1. Open the file with Pillow, which reads headers alone, within the limits of every image.
 2. Copy the segments that decide pixels, up to the end marker. Anything out of the ordinary makes the file unfit.

@@ -96,8 +96,11 @@ def mold(photo: Photo, resize: Resize, padded: bool) -> tuple[npt.NDArray[np.uin
     """
     frame = resize_rule(photo.size_hw, resize)
     size_hw = frame.resized_hw[::-1] if photo.turn in SIDEWAYS else frame.resized_hw
-    small = resize_image(photo.image, size_hw, photo.stored_hw)
-    resized = np.asarray(small if photo.turn is None else small.transpose(photo.turn))
+    if isinstance(photo.pixels, np.ndarray) and photo.pixels.shape[:2] == size_hw and photo.turn is None:
+        resized = photo.pixels
+    else:
+        small = resize_image(photo.image, size_hw, photo.stored_hw)
+        resized = np.asarray(small if photo.turn is None else small.transpose(photo.turn))
     if not padded:
         return resized, frame
     top, left, bottom, right = frame.window
@@ -114,12 +117,12 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
     rows that each row of the result needs become RGB.
     """
     height, width = extent_hw or (image.height, image.width)
-    if is_rgb(image) or not is_read_by_rows(image.height * image.width, math.prod(size_hw)):
+    if not (is_rgb(image) or is_read_by_rows(image.height * image.width, math.prod(size_hw))):
         image = to_rgb(image)
     if (height, width) == size_hw == (image.height, image.width):
-        return image
+        return to_rgb(image)
     scale_y, scale_x = height / size_hw[0], width / size_hw[1]
-    result = Image.new("RGB", size_hw[::-1])
+    result = Image.new(image.mode if is_rgb(image) else "RGB", size_hw[::-1])
 
     def fill(top: int, bottom: int) -> None:
         if is_rgb(image):
@@ -140,7 +143,7 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
         lower = other.submit(fill, middle, size_hw[0])
         fill(0, middle)
         lower.result()
-    return result
+    return to_rgb(result)
 
 
 def normalise(boxes: npt.NDArray[Any], size_hw: Size) -> npt.NDArray[np.float64]:

@@ -36,7 +36,7 @@ def encode(mode, options):
 
 
 def pixels(data):
-    return np.asarray(decode_image(data, Limits()).image)
+    return np.asarray(decode_image(data, Limits()).upright())
 
 
 @every_way
