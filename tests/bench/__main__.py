@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import simplejpeg
 from PIL import Image
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from tests.bench.stack import FUNCTIONS, OURS, Stack
 
 CLIENTS = (1, 4, 16)
 JPEG = "adapter, jpeg"
+TURBO_FLOOR = "floor, simplejpeg"
 SETTINGS = {JPEG: {"IMAGE_TRANSPORT": "jpeg"}}
 LINKS = {"1 Gbit/s": 1.0, "100 Mbit/s": 0.1}  # between function and backend
 SLOPE_COUNTS = (0, 1, 3, 10, 30, 60, 100)
@@ -120,6 +122,7 @@ def measure(stack, logs, plan):
             "load": under_load,
             "memory": memory,
             "cold_s": cold,
+            "imports": starts.imports(stack, plan.starts),
             "resident": resident,
             "decoding": decoding,
             "wire": messages.wire_bytes(stack.folder, small),
@@ -129,7 +132,11 @@ def measure(stack, logs, plan):
     )
 
 
-def floor(stack, photo, predict=None):
+def by_pillow(photo):
+    Image.open(io.BytesIO(photo)).load()
+
+
+def floor(stack, photo, predict=None, decode=by_pillow):
     """Return the least work for a photograph: decode it, and move the same bytes to the backend and back.
 
     ``predict`` calls the backend behind a link; without it, there is none.
@@ -137,10 +144,15 @@ def floor(stack, photo, predict=None):
     sent = messages.request(photo, messages.contracts(stack.folder)["int8"], "int8")
 
     def run():
-        Image.open(io.BytesIO(photo)).load()
+        decode(photo)
         (predict or stack.predict)(sent)
 
     return run
+
+
+def floors(stack, photo):
+    """Return the floor by its name, with Pillow and with the decoder that the function has for ordinary JPEGs."""
+    return {"floor": floor(stack, photo), TURBO_FLOOR: floor(stack, photo, decode=simplejpeg.decode_jpeg)}
 
 
 def paths(stack, functions, small, phone, plan):
@@ -148,14 +160,14 @@ def paths(stack, functions, small, phone, plan):
     times = {}
     for objects in (0, 10, 100):
         stack.count(objects)
-        fast = {"floor": floor(stack, small)}
+        fast = floors(stack, small)
         fast |= {name: _post(functions[name], small) for name in PATHS if name not in (*SLOW, "adapter, whole decode")}
         slow = {name: _post(functions[name], small) for name in SLOW}
         what = f"1024 x 1024, {objects} objects"
         times[f"{objects} objects"] = timing.side_by_side(fast, plan.rounds, plan.warmup, what)
         times[f"{objects} objects"] |= timing.side_by_side(slow, plan.slow, plan.slow_warmup, f"{what}, slow paths")
     stack.count(10)
-    twelve = {"floor": floor(stack, phone)}
+    twelve = floors(stack, phone)
     twelve |= {
         name: _post(functions[name], phone) for name in ("adapter", JPEG, "adapter, whole decode", "competent path")
     }

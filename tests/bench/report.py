@@ -9,6 +9,7 @@ from deploy.tools import tables
 from tests.bench import timing
 
 MS, MB = 1000, 1e6
+LEAST_MS = 5  # of a package that gets a row
 SMALL, PHONE = "1024 x 1024", "4032 x 3024"
 JPEG = "adapter, jpeg"
 
@@ -28,7 +29,10 @@ def figures(raw):
         for model, times in raw["decoding"].items()
     }
     slope, fit = timing.slope([(objects, adapter) for objects, _, adapter in raw["curves"]["instances"]])
-    served = {clients: raw["load"][f"a worker a core, {clients}"] for clients in (1, 16)}
+    served, alone = (
+        {clients: raw["load"][f"{workers}, {clients}"] for clients in (1, 16)}
+        for workers in ("a worker a core", "one worker")
+    )
     first, last = raw["memory"].values()
     cpu_10 = raw["cpu_s"][10]
     fast, slow = (median[f"10 objects, {rate}"] for rate in ("1 Gbit/s", "100 Mbit/s"))
@@ -53,6 +57,7 @@ def figures(raw):
             "response_decode_speedup_wrapped": decoding["wrapped"]["fromiter"] / decoding["wrapped"]["ours"],
             "cold_start_over_plain": cold["function"] / cold["plain import"],
             "throughput_16_over_1": served[16]["rps"] / served[1]["rps"],
+            "throughput_16_over_1_one_worker": alone[16]["rps"] / alone[1]["rps"],
             "p99_over_p50_16": served[16]["p99_ms"] / served[16]["p50_ms"],
             "memory_1000_over_100": last / first,
         },
@@ -74,6 +79,7 @@ def figures(raw):
         "jpeg_backend_ms": raw["jpeg_cost"],
         "load": raw["load"],
         "cold_start_s": raw["cold_s"],
+        "imports_ms": raw["imports"],
         "curves": raw["curves"],
         "photo_bytes": raw["photos"],
     }
@@ -92,7 +98,7 @@ def times_table(found):
                     f"{one['median']:,.1f} ms",
                     f"{one['low']:,.1f} .. {one['high']:,.1f}",
                     f"{one['median'] / floor:,.2f}",
-                    "" if cpu is None else f"{MS * cpu:,.0f} ms",
+                    "" if cpu is None else f"{MS * cpu:,.1f} ms",
                 ]
             )
     return tables.table(["", "path", "median", "quartiles", "of floor", "CPU"], rows, left=2)
@@ -109,6 +115,8 @@ def table(found):
         [photo, f"{one['wall_ms']:.1f} ms", f"{one['cpu_ms']:.1f} ms"]
         for photo, one in found["jpeg_backend_ms"].items()
     ]
+    imports = [[package, f"{ms:.1f} ms"] for package, ms in found["imports_ms"].items() if ms >= LEAST_MS]
+    imports.append(["all others", f"{sum(ms for ms in found['imports_ms'].values() if ms < LEAST_MS):.1f} ms"])
     singles = [[name, f"{value:,.3f}"] for part in ("ratios", "absolute") for name, value in found[part].items()]
     return "\n\n".join(
         [
@@ -116,6 +124,7 @@ def table(found):
             tables.table(["export, 1024 x 1024", "bytes up", "bytes down"], sizes),
             tables.table(["the backend decodes a JPEG", "time", "CPU"], added),
             tables.table(["function, clients, 10 objects", "requests/s", "p50", "p99"], clients),
+            tables.table(["at the start, imports of", "time"], imports),
             tables.table(["figure", ""], singles),
         ]
     )

@@ -1,10 +1,18 @@
 """What starting costs: seconds to the first answer, resident memory, and what is installed."""
 
+import os
 import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
 
 from deploy.bundle import pins
 from tests.bench import timing
 from tests.bench.stack import FUNCTIONS, OURS, Function
+
+NAMES = {"_cython": "grpc", "google": "protobuf", "handler": "this function", "main": "this function"}
+LIBRARY = "Python's standard library"
 
 
 def cold(stack, photo, logs, runs):
@@ -27,6 +35,28 @@ def cold(stack, photo, logs, runs):
         {name: timing.summary(values) for name, values in times.items()},
         {name: statistics.median(values) for name, values in memory.items()},
     )
+
+
+def imports(stack, runs):
+    """Return package -> milliseconds that its own modules take to import, and the start of Python; medians."""
+    environment = {**os.environ, **stack.settings("int8")}
+    times = {}
+    for _ in range(runs):
+        took = defaultdict(float)
+        started_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        took["Python itself"] = 1000 * timing.since_s(started_s)
+        command = [sys.executable, "-X", "importtime", "-c", "import main"]
+        told = subprocess.run(command, env=environment, cwd=OURS.parent, capture_output=True, text=True, check=True)
+        for line in told.stderr.splitlines():
+            if line.startswith("import time:") and "self [us]" not in line:
+                own_us, _, module = line.removeprefix("import time:").split("|")
+                package = module.strip().partition(".")[0]
+                standard = package in sys.stdlib_module_names
+                took[LIBRARY if standard else NAMES.get(package, package)] += int(own_us) / 1000
+        for package, ms in took.items():
+            times.setdefault(package, []).append(ms)
+    return dict(sorted(((name, statistics.median(ms)) for name, ms in times.items()), key=lambda one: -one[1]))
 
 
 def growth(function, photo, first, last):

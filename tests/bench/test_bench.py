@@ -25,6 +25,7 @@ RATIOS = {
     "response_decode_speedup",
     "cold_start_over_plain",
     "throughput_16_over_1",
+    "throughput_16_over_1_one_worker",
     "p99_over_p50_16",
     "memory_1000_over_100",
 }
