@@ -135,9 +135,15 @@ def test_ratios_are_of_medians():
             "cpu_s": {10: {"adapter": 0.01, "adapter, jpeg": 0.004}, 100: {}},
             "jpeg_cost": {report.SMALL: {"wall_ms": 5.0, "cpu_ms": 6.0}},
             "curves": {"instances": [[0, 1, 10], [100, 1, 14]], "megapixels": []},
-            "load": {"a worker a core, 1": load, "a worker a core, 16": load | {"rps": 17.0}},
+            "load": {
+                "one worker, 1": load,
+                "one worker, 16": load | {"rps": 13.0},
+                "a worker a core, 1": load,
+                "a worker a core, 16": load | {"rps": 17.0},
+            },
             "memory": {100: 50, 1000: 51},
             "cold_s": {"function": timing.summary([0.5]), "plain import": timing.summary([2.0])},
+            "imports": {"numpy": 80.0},
             "resident": {"function": 60e6, "plain import": 500e6},
             "decoding": {model: {"ours": [2.0], "fromiter": [200.0]} for model in ("int8-cast", "wrapped")},
             "wire": {"int8": {"up": 3_000_000, "down": 1}, "int8, jpeg": {"up": 240_000, "down": 1}},
@@ -156,6 +162,6 @@ def test_ratios_are_of_medians():
     assert ratios["scaled_decode_12mp"] == 0.6
     assert ratios["response_decode_speedup"] == 100
     assert ratios["cold_start_over_plain"] == 0.25
-    assert ratios["throughput_16_over_1"] == 1.7
+    assert (ratios["throughput_16_over_1_one_worker"], ratios["throughput_16_over_1"]) == (1.3, 1.7)
     assert ratios["memory_1000_over_100"] == 1.02
     assert figures["absolute"]["ms_per_instance"] == pytest.approx(0.04)
