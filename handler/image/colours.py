@@ -10,17 +10,17 @@ STRIP_PIXELS = 1 << 18  # that are converted at once, but at least a row
 
 
 def is_rgb(image: Image.Image) -> bool:
-    """Return True if the image is RGB, with or without a fourth byte, and no colour stands for transparent pixels."""
-    return image.mode in ("RGB", "RGBX") and "transparency" not in image.info
+    """Return True if the image is RGB and no colour in it stands for transparent pixels."""
+    return image.mode == "RGB" and "transparency" not in image.info
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB; transparent pixels become white. An image in that mode is returned itself.
+    """Return the image in mode RGB; transparent pixels become white. An image that is RGB is returned itself.
 
     Of 16-bit greys, the upper byte is kept: Pillow would clip them to white.
     """
     if is_rgb(image):
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return image
     result = Image.new("RGB", image.size)
     for top, bottom in strips(image):
         result.paste(rows_to_rgb(image, top, bottom), (0, top))

@@ -237,7 +237,7 @@ def _load_jpeg(
     pixels = turbo.decode(image, data, factor, padded=resized)
     if pixels is None or not resized:
         return pixels
-    return Image.frombuffer("RGBX", image.size, pixels, "raw", "RGBX", 0, 1)  # no copy: Pillow has four bytes, too
+    return turbo.as_image(pixels)
 
 
 def _explain_unreadable(data: bytes, limits: Limits) -> str:

@@ -9,16 +9,16 @@ at a reduced size. Source: its ChangeLog.md, 3.1.4, item 1.
 """
 
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+from PIL import Image, _imaging
 
 from handler.image import jpeg
 
 
-def decode(image: Any, data: bytes, factor: int, *, padded: bool) -> npt.NDArray[np.uint8] | None:
+def decode(image: Image.Image, data: bytes, factor: int, *, padded: bool) -> npt.NDArray[np.uint8] | None:
     """Return the pixels of a JPEG opened by Pillow, RGB uint8 [h, w, 3], or None if Pillow has to decode it.
 
     ``factor``: by which the size of ``image`` is already reduced, 1 for none. ``padded``: with a fourth byte behind
@@ -33,3 +33,13 @@ def decode(image: Any, data: bytes, factor: int, *, padded: bool) -> npt.NDArray
         decoded = simplejpeg.decode_jpeg(data, "RGBX" if padded else "RGB", buffer=pixels, **reduced)
         return pixels if decoded.shape == pixels.shape else None
     return None
+
+
+def as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """Return uint8 [h, w, 4] as an image in mode RGB without a copy: Pillow has a fourth byte behind each pixel, too.
+
+    ``Image.frombuffer`` does the same for mode RGBX alone, of which Pillow resizes the fourth byte, too.
+    """
+    height, width, _ = pixels.shape
+    mapped = _imaging.map_buffer(pixels, (width, height), "raw", 0, ("RGB", 0, 1))
+    return Image.new("RGB", (0, 0))._new(mapped)

@@ -130,6 +130,18 @@ def test_a_photo_that_is_used_as_it_is_becomes_an_array_without_a_copy():
     assert np.array_equal(np.asarray(photo.upright()), by_pillow(encode((64, 48))))
 
 
+def test_a_photo_that_is_resized_becomes_an_image_on_the_same_memory():
+    data = encode((64, 48))
+    pixels = by_turbo(data, padded=True)
+    image = turbo.as_image(pixels)
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), by_pillow(data))
+    pixels[5, 7, :3] = 1, 2, 3
+    assert image.getpixel((7, 5)) == (1, 2, 3)
+    small = (20, 15)
+    assert np.array_equal(np.asarray(image.resize(small)), np.asarray(Image.fromarray(np.asarray(image)).resize(small)))
+
+
 @pytest.mark.counted
 def test_broken_files_give_the_pixels_and_the_errors_of_pillow():
     rng = random.Random(0)
