@@ -100,7 +100,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def is_baseline(data: bytes) -> bool:
-    """Return True if one frame of 8 bits with Huffman codes precedes the first scan, and an end marker follows that."""
+    """Return True if the only frame before the first scan is baseline or extended, and an end marker follows."""
     frames: list[int] = []
     for marker, start, _ in _segments(data):
         if marker == SCAN:

@@ -117,12 +117,12 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
     rows that each row of the result needs become RGB.
     """
     height, width = extent_hw or (image.height, image.width)
-    if not (is_rgb(image) or is_read_by_rows(image.height * image.width, math.prod(size_hw))):
+    if is_rgb(image) or not is_read_by_rows(image.height * image.width, math.prod(size_hw)):
         image = to_rgb(image)
     if (height, width) == size_hw == (image.height, image.width):
-        return to_rgb(image)
+        return image
     scale_y, scale_x = height / size_hw[0], width / size_hw[1]
-    result = Image.new(image.mode if is_rgb(image) else "RGB", size_hw[::-1])
+    result = Image.new("RGB", size_hw[::-1])
 
     def fill(top: int, bottom: int) -> None:
         if is_rgb(image):
@@ -143,7 +143,7 @@ def resize_image(image: Image.Image, size_hw: Size, extent_hw: tuple[float, floa
         lower = other.submit(fill, middle, size_hw[0])
         fill(0, middle)
         lower.result()
-    return to_rgb(result)
+    return result
 
 
 def normalise(boxes: npt.NDArray[Any], size_hw: Size) -> npt.NDArray[np.float64]:

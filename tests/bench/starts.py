@@ -1,6 +1,5 @@
 """What starting costs: seconds to the first answer, resident memory, and what is installed."""
 
-import os
 import statistics
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 from collections import defaultdict
 
 from deploy.bundle import pins
+from deploy.tools.processes import environment
 from tests.bench import timing
 from tests.bench.stack import FUNCTIONS, OURS, Function
 
@@ -39,7 +39,7 @@ def cold(stack, photo, logs, runs):
 
 def imports(stack, runs):
     """Return package -> milliseconds that its own modules take to import, and the start of Python; medians."""
-    environment = {**os.environ, **stack.settings("int8")}
+    settings = environment(stack.settings("int8"))
     times = {}
     for _ in range(runs):
         took = defaultdict(float)
@@ -47,7 +47,7 @@ def imports(stack, runs):
         subprocess.run([sys.executable, "-c", "pass"], check=True)
         took["Python itself"] = 1000 * timing.since_s(started_s)
         command = [sys.executable, "-X", "importtime", "-c", "import main"]
-        told = subprocess.run(command, env=environment, cwd=OURS.parent, capture_output=True, text=True, check=True)
+        told = subprocess.run(command, env=settings, cwd=OURS.parent, capture_output=True, text=True, check=True)
         for line in told.stderr.splitlines():
             if line.startswith("import time:") and "self [us]" not in line:
                 own_us, _, module = line.removeprefix("import time:").split("|")
