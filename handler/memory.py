@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+import msgspec
 
 from handler.errors import Busy, TooLarge
 
@@ -28,8 +29,7 @@ LEAST_SHARE = 0.25  # of the limit, for decoding, if a worker with all its reque
 Reserve = Callable[[int], None]  # waits until so many bytes may be taken
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     """An image in line, and how often another one passed it."""
 
     cost_bytes: int

@@ -4,9 +4,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from handler.errors import RequestRefused, SegmentError
@@ -25,8 +25,7 @@ Transport = Literal["int8", "jpeg"]
 STAGES = ("decode", "mold", "predict", "unmold", "encode")
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True):
     """How the image went to the model, as an int8 tensor or as the JPEG itself, and why."""
 
     transport: Transport
@@ -52,8 +51,7 @@ SETTING = Way("int8", "the setting IMAGE_TRANSPORT")
 UNLIMITED: AbstractContextManager[Reserve] = nullcontext(lambda _: None)
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(msgspec.Struct, frozen=True):
     """One object. ``box`` and ``area`` are in image pixels; ``mask`` is as the encoder returned it."""
 
     class_id: int
@@ -64,8 +62,7 @@ class Instance:
     mask: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """Instances by falling score, seconds per stage, bytes sent to and received from the model, repeated requests.
 
     ``way``: how the image went to the model.
@@ -81,11 +78,10 @@ class Result:
     way: Way = SETTING
 
 
-@dataclass(slots=True)
-class Clock:
+class Clock(msgspec.Struct):
     """Seconds per stage, in the order of STAGES. A stage that did not run has 0."""
 
-    durations_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    durations_s: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -4,9 +4,9 @@ Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2 in pixels; y2 and 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +17,7 @@ Inputs = Mapping[str, Array | bytes]  # input tensors by name; bytes are a strin
 Boxes = npt.NDArray[np.int64]  # [n, 4]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(msgspec.Struct, frozen=True):
     """An output tensor as the contract requires it. None in ``shape`` allows any size."""
 
     name: str
@@ -30,8 +29,7 @@ class TensorSpec:
         return f"{self.name} must be {self.dtype} [{dims}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """The model's output tensors by name, its version, the sizes of request and response in bytes.
 
     ``repeats``: how often the request was sent again, because the server was busy or gone.

@@ -14,7 +14,6 @@ to another replica. Four rules keep a response and its contract together:
 If a pinned call meets a replica without that version, the channel repeats it. The deadline covers all calls together.
 """
 
-import dataclasses
 import itertools
 import logging
 import random
@@ -22,9 +21,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError
 
@@ -64,8 +63,7 @@ VERSIONS_KEPT = 4
 READY_S = 4.0  # a probe waits 5 s
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """The contract in use, and the model version that it belongs to."""
 
     contract: ModelContract
@@ -153,7 +151,7 @@ class ModelClient:
         return time.monotonic() + self._deadline_s
 
     def _pinned(self, version: int) -> ModelSpec:
-        return dataclasses.replace(self.model, version=version)
+        return msgspec.structs.replace(self.model, version=version)
 
     def _predictor(self, served: Served, model: ModelSpec, end_s: float) -> Predict:
         expected = served.contract.outputs
@@ -168,7 +166,7 @@ class ModelClient:
                 if self._use_version(change.version, end_s).contract != served.contract:
                     raise
                 answer = wire.decode_response(response, expected, change.version)
-            return dataclasses.replace(answer, up_bytes=len(request), repeats=repeats)
+            return msgspec.structs.replace(answer, up_bytes=len(request), repeats=repeats)
 
         return predict
 

@@ -9,9 +9,10 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from handler.errors import ConfigError
 
@@ -20,8 +21,7 @@ Fingerprint = tuple[tuple[int, int, int], ...]
 _decode_certificate: Any = ssl._ssl._test_decode_cert  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True):
     """Paths of PEM files, "" for none. ``ca_file``: trusted authorities; "" for those that gRPC contains.
 
     ``cert_file`` and ``key_file``: the function's certificate with its chain, and its key, for mutual TLS.

@@ -20,9 +20,9 @@ extended to 64 bits. Each form is read by vector operations, but protobuf reads 
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError
 
@@ -40,8 +40,7 @@ _NUMPY: dict[int, np.dtype[Any]] = {
 _DTYPES = {dtype: code for code, dtype in _NUMPY.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(msgspec.Struct, frozen=True):
     """The model to call. ``version`` or ``label`` selects a version; without them, the latest is used."""
 
     name: str

@@ -11,9 +11,9 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -43,8 +43,7 @@ TURNS = {
 SIDEWAYS = tuple(TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
-@dataclass(frozen=True, slots=True)
-class Photo:
+class Photo(msgspec.Struct, frozen=True):
     """A decoded photo.
 
     ``pixels``: as stored in the file, an image in any mode, which ``colours`` converts, or RGB uint8 [h, w, 3].
@@ -79,8 +78,7 @@ class Photo:
         return image if self.turn is None else image.transpose(self.turn)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """The images that are accepted: at most ``max_pixels`` (width x height), of the given ``kinds``.
 
     Raises ConfigError if a kind needs a package that is not installed.

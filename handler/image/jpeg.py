@@ -23,9 +23,9 @@ import itertools
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -203,8 +203,7 @@ def checksum(image: Image.Image) -> int:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class ScaledDecode:
+class ScaledDecode(msgspec.Struct, frozen=True):
     """A decode at 1 / ``factor`` of the size, which will be sampled every ``steps_yx`` pixels of the full image.
 
     ``coded``: bits per pixel times the square root of the mean quantization step. It measures the detail that the

@@ -1,13 +1,13 @@
 """The kinds of image, and what the first bytes of a file say that it is."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Kind = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic"]  # that IMAGE_KINDS may name
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """What a file seems to be, in words for an error. ``kind``: None if no setting can allow it."""
 
     name: str

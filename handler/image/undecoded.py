@@ -16,7 +16,8 @@ Source: libjpeg-turbo, jdmarker.c, examine_app0 and examine_app14.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from handler.errors import SegmentError
 from handler.image import decode, jpeg
@@ -37,8 +38,7 @@ class Unfit(Exception):  # noqa: N818 - no error: the image is decoded instead
     """The image cannot go as it is; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecoded:
+class Undecoded(msgspec.Struct, frozen=True):
     """A JPEG without metadata, the size of the photo, upright, and its EXIF orientation, 1..8."""
 
     data: bytes

@@ -6,9 +6,9 @@
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
@@ -24,8 +24,7 @@ OUTLINE_SAMPLES = 1024  # at most, per side: an outline takes no more memory tha
 Rings = list[npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceMask:
+class InstanceMask(msgspec.Struct, frozen=True):
     """One mask: probabilities float32 [mh, mw] over ``box``; ``bits`` bool [h, w] over ``clipped``, True inside."""
 
     probabilities: npt.NDArray[np.float32]
@@ -35,8 +34,7 @@ class InstanceMask:
     bits: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Masks:
+class Masks(msgspec.Struct, frozen=True):
     """The masks of n objects: probabilities float32 [n, mh, mw] over ``boxes`` [n, 4], and their ``spans``.
 
     ``clipped`` [n, 4]: the part of each box within the image. ``threshold``: the least probability inside a mask.

@@ -16,9 +16,9 @@ The line rises through 0.5 at y = 1 + 2 * 0.4 / 0.5 = 2.6 and falls through it a
 4 and 5 have their centres (3.5, 4.5, 5.5) in between, so the edges of the span are 3 and 6.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +29,7 @@ LEVELS = 1 << 19  # samples of pixel columns that are processed at once: 2 MB as
 TIE = 1e-6  # values this close below the threshold count as inside, or rounding would make holes in flat areas
 
 
-@dataclass(frozen=True, slots=True)
-class Spans:
+class Spans(msgspec.Struct, frozen=True):
     """The pixels of n masks in an image of ``image_hw``.
 
     ``edges`` int64 [m]: start and exclusive end of each span, alternating. A position is x * height + y. Within a mask

@@ -1,8 +1,8 @@
 """The model's output tensors -> the detections that the options select, with boxes in image pixels and masks."""
 
-from dataclasses import dataclass
 from typing import Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -43,8 +43,7 @@ def _parse_id(name: str | int) -> int:
     return int(name) if name.isascii() and name.isdigit() and len(name) <= MAX_ID_DIGITS else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Detections:
+class Detections(msgspec.Struct, frozen=True):
     """The selected detections by falling score: row index [n] in the output, boxes [n, 4], classes [n], scores [n]."""
 
     index: npt.NDArray[np.intp]

@@ -5,7 +5,8 @@ Scripts that save such a model choose the names. Common are the layer's (``mrcnn
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 INPUTS = IMAGE, META, ANCHORS = "input_image", "input_image_meta", "input_anchors"
 OUTPUTS = DETECTIONS, MASKS = "mrcnn_detection", "mrcnn_mask"
@@ -14,8 +15,7 @@ RANKS = {IMAGE: 4, META: 2, ANCHORS: 3}
 BOX_SIDES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """Type and shape of a tensor in a signature. ``shape``: None for any rank; None as a side for any size."""
 
     dtype: str

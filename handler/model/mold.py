@@ -21,9 +21,9 @@ Source: ultralytics/ultralytics, ultralytics/data/augment.py, LetterBox.
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -39,8 +39,7 @@ EXCLUSIVE_CORNER = np.array([0, 0, 1, 1], np.float64)
 MAX_COORDINATE_PX = 1e6  # boxes are cut here: int64 would overflow, and no image is this large
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """The place of an image ``image_hw`` in the model's frame: resized to ``resized_hw``, centred in ``frame_hw``."""
 
     scale: float

@@ -6,10 +6,10 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 import flask
+import msgspec
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
@@ -32,8 +32,7 @@ NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 Pairs = list[tuple[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """What a client sent. ``several``: True if it sent a list, of which each image gets its own answer."""
 
     images: tuple[bytes, ...]
@@ -126,13 +125,12 @@ def _check_count(count: int, max_images: int) -> None:
         raise TooLarge(f"a request must have at most {max_images} images, got {count}")
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(msgspec.Struct):
     """A part of a form. ``is_file``: True if it has a filename."""
 
     name: str
     is_file: bool
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[bytes] = msgspec.field(default_factory=list)
 
     @property
     def is_image(self) -> bool:

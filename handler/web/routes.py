@@ -1,8 +1,9 @@
 """The pages that the function offers, by path: one list for the router, the index and /openapi.json."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from handler.errors import BadRequest, quoted
 from handler.masks.encodings import Encoder
@@ -15,8 +16,7 @@ BACKEND_PROBLEMS = (502, 503, 504)  # further statuses of a page that calls the 
 Query = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """The settings that apply to every request.
 
     ``api_keys``: a request needs one of them, () for none. ``cors_origins``, ``cors_headers``: see
@@ -50,8 +50,7 @@ class Service(Protocol):
         """Return the contract in force and its version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A page that clients GET. ``read`` returns its content: a value of type ``schema``, or bytes of JSON.
 
     ``problems``: statuses of its errors, besides 500. ``locked``: True if it needs an API key when keys are configured.

@@ -1,6 +1,5 @@
 """``format=cvat``: the list that a detector function of CVAT returns."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -43,8 +42,7 @@ class CvatRectangle(CvatShape, frozen=True, tag="rectangle"):
 ANSWER = list[CvatMask | CvatPolygon | CvatRectangle]
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawing:
+class _Drawing(msgspec.Struct, frozen=True):
     """The outline of the largest part as x, y, x, y, ...; ``pixels``: the mask as JSON, or empty."""
 
     points: list[float]
