@@ -128,9 +128,20 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
             conn.sock = ClientSocket(fileno=conn.sock.detach())
         super().enqueue_req(conn)
 
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        """Give a connection with a request to a thread. One that the client has closed needs none."""
+        if _arrived(client) != b"":
+            super().on_client_socket_readable(conn, client)
+            return
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self.nr_conns -= 1
+        conn.close()
+
     def handle(self, conn: Any) -> Any:
         """Handle one request. The result says whether the connection goes on; if not, it is closed."""
         conn.sock.renew(self.client_timeout_s)
+        conn.data_ready = conn.data_ready or _arrived(conn.sock) is not None  # else gunicorn makes a selector to wait
         goes_on = super().handle(conn)
         if not goes_on:
             if conn.sock.late and conn.sock.started and not conn.sock.answered:
@@ -171,6 +182,13 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc] # gunicorn has no type
         )
         with suppress(OSError):  # the client has gone
             client.sendall(head.encode() + body)
+
+
+def _arrived(client: socket.socket) -> bytes | None:
+    """Return the next byte from the client, which stays to be read: b"" at the end, None if nothing has come."""
+    with suppress(OSError):
+        return socket.socket.recv(client, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    return None
 
 
 def install(keep_alive_s: int, client_timeout_s: float) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,20 @@ def test_answered_clients_that_do_not_close_stop_nothing(function):
         for _ in range(CLIENTS):
             assert stack.enter_context(connect(function, closing)).recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         assert health_s(function) < HEALTH_S
+
+
+def test_connections_that_clients_close_are_closed_here(function):
+    process_id = function.program.process.pid
+    (worker,) = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    files = Path(f"/proc/{worker}/fd")
+    before = len(list(files.iterdir()))
+    for _ in range(20):
+        with connect(function, GET.replace(b"openapi.json", b"health")) as client:
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    end_s = time.monotonic() + LATE_S
+    while len(list(files.iterdir())) > before:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_health_answers_beside_requests_that_wait_for_a_stalled_model(function, backend):
