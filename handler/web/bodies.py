@@ -18,7 +18,7 @@ from handler.options import Options, parse_options
 from handler.web.contents import JSON_BODY, boundary_of, declared, describe_image, describe_text
 
 IMAGE = "image"
-CHUNK_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 18
 JSON_MAX_CONTAINERS = 100  # a megabyte of braces takes 30 MB of memory; if nested, it fills Python's stack
 JSON_MAX_VALUES = 10_000
 FORM_MAX_PARTS, FORM_MAX_TEXT_BYTES = 100, 500_000
