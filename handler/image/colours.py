@@ -37,6 +37,8 @@ def strips(image: Image.Image) -> Iterator[tuple[int, int]]:
 def rows_to_rgb(image: Image.Image, top: int, bottom: int) -> Image.Image:
     """Return rows ``top`` to ``bottom`` (exclusive) of the image as :func:`to_rgb` does."""
     rows = image.crop((0, top, image.width, bottom))
+    if is_rgb(rows):
+        return rows
     if rows.mode.startswith("I"):
         return _grey16_to_rgb(rows)
     if not rows.has_transparency_data:

@@ -67,11 +67,16 @@ def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
     """
     height, width = size_hw
     max_scans = min(MAX_SCANS, MAX_SCANNED_IMAGES * max_pixels // (width * height))
-    octets = np.frombuffer(data, np.uint8)
-    marks = octets[1:][octets[:-1] == MARK]
-    many = np.count_nonzero(marks == SCAN) > max_scans or np.count_nonzero(marks) > MAX_PARTS
+    scans = sum(map(np.count_nonzero, _matches(data, SCAN)))
+    many = scans > max_scans or np.count_nonzero(np.frombuffer(data, np.uint8) == MARK) > MAX_PARTS
     if many and _has_more_scans(data, max_scans):
         raise BadRequest(f"a JPEG of {width} x {height} must have at most {max_scans} scans, got more")
+
+
+def _matches(data: bytes, marker: int, start: int = 0) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield where a marker is: at ``start`` and every second byte behind it, then at those in between."""
+    for octets in (np.frombuffer(data, np.uint8)[first:] for first in (start, start + 1)):
+        yield octets[: len(octets) // 2 * 2].view("<u2") == (marker << 8 | MARK)
 
 
 def _has_more_scans(data: bytes, max_scans: int) -> bool:
@@ -248,8 +253,8 @@ def plan_scaled_decode(image: Any, needed_hw: Size, data: bytes) -> ScaledDecode
 def _scan_bytes(data: bytes) -> int:
     """Return the size of the first image's scans: phones put a thumbnail in front, and more images or films behind."""
     at = next((end for marker, _, end in _segments(data) if marker in (SCAN, END)), len(START))
-    end = data.find(bytes([MARK, END]), at)
-    return (end if end >= 0 else len(data)) - at
+    ends = [offset + 2 * int(found.argmax()) for offset, found in enumerate(_matches(data, END, at)) if found.any()]
+    return min(ends, default=len(data) - at)
 
 
 def _fine_detail(image: Image.Image) -> float:
