@@ -56,17 +56,18 @@ def _to_text(runs: Integers, starts: Integers) -> tuple[str, list[int]]:
     later = np.flatnonzero(place_in_mask >= 3)
     values = runs.copy()
     values[later] -= runs.take(later - 2)
-    beyond = np.where(values < 0, ~values, values)
-    sizes, reach = np.ones(len(values), np.int64), 16  # one digit holds -16..15; each further digit, 32 times as many
-    while (longer := beyond >= reach).any():
-        sizes += longer
+    beyond = values ^ values >> 63  # one digit holds -16..15; each further digit, 32 times as many
+    sizes, reach = np.ones(len(values), np.int64), 16
+    while (more := beyond >= reach).any():
+        sizes += more
         reach *= 32
     ends = np.cumsum(sizes)
     text = np.empty(ends[-1], np.uint8)
-    at, left = ends - sizes, sizes
+    at = ends - sizes
     while len(at):
-        text[at] = (values & 31 | (left > 1) << 5) + 48
-        more = np.flatnonzero(left > 1)
-        values, at, left = values.take(more) >> 5, at.take(more) + 1, left.take(more) - 1
+        more = beyond >= 16
+        text[at] = (values & 31 | more << 5) + 48
+        longer = np.flatnonzero(more)
+        values, beyond, at = values.take(longer) >> 5, beyond.take(longer) >> 5, at.take(longer) + 1
     last = np.append(starts[1:], len(runs)) - 1
     return text.tobytes().decode("ascii"), ends[last].tolist()

@@ -116,9 +116,9 @@ def _crossings(
     A column that is inside at its first or last sample also crosses there at the edge of ``clipped``.
     """
     samples = levels.shape[1]
-    inside = np.zeros((len(levels), samples + 2), np.bool_)
-    np.greater_equal(levels, threshold, out=inside[:, 1:-1])
-    found = np.flatnonzero(inside[:, 1:] != inside[:, :-1])
+    inside = np.zeros(len(levels) * (samples + 1) + 1, np.bool_)  # False, and then each column and False
+    np.greater_equal(levels, threshold, out=inside[1:].reshape(-1, samples + 1)[:, :-1])
+    found = np.flatnonzero(inside[1:] != inside[:-1])
     column = found // (samples + 1)
     gap, mask = found - column * (samples + 1), owner.take(column)
     before, after = (levels.take(found - column - back, mode="clip").astype(np.float64) for back in (1, 0))
@@ -137,8 +137,11 @@ def _cancel_pairs(positions: Positions) -> Positions:
 
     An end and a start at one position cancel out: the spans touch. So do a start and an end: the span is empty.
     """
-    first = np.flatnonzero(np.diff(positions, prepend=-1))
-    single: Positions = positions[first[np.diff(first, append=len(positions)) % 2 == 1]]
+    last = np.append(positions[1:] != positions[:-1], True)  # of those that are equal
+    if last.all():
+        return positions
+    ends = np.flatnonzero(last)
+    single: Positions = positions.take(ends.take(np.flatnonzero(np.diff(ends, prepend=-1) & 1)))
     return single
 
 
