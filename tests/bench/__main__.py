@@ -111,6 +111,7 @@ def measure(stack, logs, plan):
         for function in functions.values():
             function.stop()
     print("starting the function cold, again and again ...", flush=True)
+    starts.compile_sources()
     cold, resident = starts.cold(stack, small, logs, plan.starts)
     decoding = {model: messages.decoding(stack.folder, model) for model in ("int8-cast", "wrapped")}
     return report.figures(
