@@ -16,14 +16,13 @@ import functions_framework
 
 from handler import log, malloc, memory, pipeline
 from handler.backend.channel import Channel
-from handler.backend.client import ModelClient
+from handler.backend.client import ModelClient, Predictor
 from handler.backend.wire import ModelSpec
 from handler.config import Config
 from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
-from handler.types import Predict
 from handler.web import app, routes, worker
 from handler.web.load import Load
 
@@ -53,7 +52,7 @@ class Service:
         """Return the instances in an encoded image, each mask as ``encode`` returns it."""
         room_end_s: float | None = None
 
-        def run(contract: ModelContract, predict: Predict) -> pipeline.Result:
+        def run(contract: ModelContract, predict: Predictor) -> pipeline.Result:
             nonlocal room_end_s
             room_end_s = room_end_s or time.monotonic() + self.wait_s  # once the first contract is known
             return pipeline.segment(
@@ -64,6 +63,7 @@ class Service:
                 self.limits,
                 encode=encode,
                 transport=self.transport,
+                place=predict.place,
                 room=self.memory.room(room_end_s),
                 processor=self.memory.processor(ANSWER_WAIT_S),
             )

@@ -2,24 +2,26 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from handler.errors import RequestRefused, SegmentError
-from handler.image import undecoded
+from handler.image import turbo, undecoded
 from handler.image.decode import Limits, decode_image
 from handler.image.undecoded import Unfit
 from handler.masks.encodings import Encoder, Masks, encode_rle, unmold_masks
 from handler.memory import Reserve
 from handler.model import mold, quantize
-from handler.model.contract import JpegInput, ModelContract
+from handler.model.contract import ImageInput, JpegInput, ModelContract
 from handler.model.detections import Detections, class_ids, gather_masks, place_in_image, select
 from handler.options import Options
-from handler.types import Array, Box, Inputs, Predict, Prediction, Size
+from handler.types import Array, Box, Inputs, Place, Placed, Predict, Prediction, Size
 
 Transport = Literal["int8", "jpeg"]
 STAGES = ("decode", "mold", "predict", "unmold", "encode")
@@ -102,19 +104,21 @@ def segment(
     *,
     encode: Encoder = encode_rle,
     transport: Transport = "int8",
+    place: Place | None = None,
     room: AbstractContextManager[Reserve] = UNLIMITED,
     processor: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
 ) -> Result:
     """Return the instances that the model finds in the encoded image ``data``, masks encoded by ``encode``.
 
-    With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it. ``room``: reserves
-    the memory of the photo, entered until its pixels are in the model's frame. ``processor``: held for the answer.
+    With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it. ``place``: makes
+    requests that the pixels are written into. ``room``: reserves the memory of the photo, entered until its pixels are
+    in the model's frame. ``processor``: held for the answer.
     Raises BadRequest if a class is unknown or the image is broken, UnsupportedMedia or TooLarge if the image is not
     accepted, ContractViolation if the model's answer breaks the contract, and whatever ``room`` and ``predict`` raise.
     """
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
-    prediction, frame, way = _ask(data, contract, predict, limits, transport, room, clock)
+    prediction, frame, way = _ask(data, contract, predict, limits, transport, place, room, clock)
     with processor:
         with clock.stage("unmold"):
             found = select(prediction.outputs[contract.detections.name][0], options, wanted)
@@ -142,6 +146,7 @@ def _ask(  # noqa: PLR0917 - what segment is given
     predict: Predict,
     limits: Limits,
     transport: Transport,
+    place: Place | None,
     room: AbstractContextManager[Reserve],
     clock: Clock,
 ) -> tuple[Prediction, mold.Frame, Way]:
@@ -159,17 +164,61 @@ def _ask(  # noqa: PLR0917 - what segment is given
             way = Way("int8", "the model refused the JPEG")
     with way.told():
         with room as reserve:
-            with clock.stage("decode"):
-                photo = decode_image(
-                    data, limits, lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw, reserve
-                )
-            with clock.stage("mold"):
-                molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
-            del photo
-        with clock.stage("mold"):
-            tensors = encode_inputs(molded, frame, contract)
+            ask, frame = _mold(data, contract, predict, limits, place, reserve, clock)
         with clock.stage("predict"):
-            return predict(tensors), frame, way
+            return ask(), frame, way
+
+
+def _mold(  # noqa: PLR0917 - what segment is given
+    data: bytes,
+    contract: ModelContract,
+    predict: Predict,
+    limits: Limits,
+    place: Place | None,
+    reserve: Reserve,
+    clock: Clock,
+) -> tuple[Callable[[], Prediction], mold.Frame]:
+    """Return the call of the model, and the Frame of the photo. No array of pixels outlives this function."""
+    image = PlacedPixels(place, contract.image) if place and contract.takes_pixels else None
+    with clock.stage("decode"):
+        photo = decode_image(
+            data,
+            limits,
+            lambda size_hw: mold.resize_rule(size_hw, contract.resize).resized_hw,
+            reserve,
+            image.memory if image else turbo.allocate,
+        )
+    with clock.stage("mold"):
+        molded, frame = mold.mold(photo, contract.resize, contract.image.padded)
+        del photo  # frees its memory before more is taken
+        if image:
+            return image.encode(molded).predict, frame
+        return partial(predict, encode_inputs(molded, frame, contract)), frame
+
+
+class PlacedPixels:
+    """Pixels that become codes at their place in a request: decoded there, if they are used as they are."""
+
+    def __init__(self, place: Place, spec: ImageInput) -> None:
+        self._place = place
+        self._spec = spec
+        self._call: Placed | None = None
+
+    def memory(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Return memory for pixels [h, w, 3] in a request."""
+        self._call = self._place_call(shape[:2])
+        pixels: npt.NDArray[np.uint8] = self._call.codes.view(np.uint8)[0]
+        return pixels
+
+    def encode(self, molded: npt.NDArray[np.uint8]) -> Placed:
+        """Return the call for pixels uint8 [h, w, 3]."""
+        if self._call is None or not np.may_share_memory(molded, self._call.codes):
+            self._call = self._place_call(molded.shape[:2])
+        quantize.quantize_losslessly(molded, self._call.codes[0])
+        return self._call
+
+    def _place_call(self, size_hw: Size) -> Placed:
+        return self._place(size_hw, size_input(size_hw, self._spec))
 
 
 def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tuple[Inputs, mold.Frame]:
@@ -190,13 +239,17 @@ def encode_undecoded(data: bytes, contract: ModelContract, limits: Limits) -> tu
 def encode_inputs(molded: Array, frame: mold.Frame, contract: ModelContract) -> dict[str, Array]:
     """Return the model's input tensors by name, each with a batch of one, from RGB uint8 [h, w, 3]."""
     inputs = {contract.image.name: quantize.quantize_image(molded, contract.image)[None]}
-    if isinstance(contract.image.size_name, str):
-        inputs[contract.image.size_name] = np.array([molded.shape[:2]], np.int32)
+    inputs |= size_input(molded.shape[:2], contract.image)
     if contract.meta is not None:
         inputs[contract.meta.name] = mold.meta(frame, contract.meta.num_classes)
     if contract.anchors is not None:
         inputs[contract.anchors.name] = mold.anchors(frame.frame_hw, contract.anchors)
     return inputs
+
+
+def size_input(size_hw: Size, spec: ImageInput) -> dict[str, Array]:
+    """Return the input with the size of the image by its name, {} if the model takes none."""
+    return {spec.size_name: np.array([size_hw], np.int32)} if isinstance(spec.size_name, str) else {}
 
 
 def build_instances(

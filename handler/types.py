@@ -4,7 +4,7 @@ Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2 in pixels; y2 and 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -42,4 +42,16 @@ class Prediction(msgspec.Struct, frozen=True):
     repeats: int = 0
 
 
+class Placed(Protocol):
+    """A call of the model whose int8 image is written into the request, so that nothing copies it."""
+
+    @property
+    def codes(self) -> npt.NDArray[np.int8]:
+        """The memory of the image, int8 [1, h, w, 3], to be filled."""
+
+    def predict(self) -> Prediction:
+        """Call the model. No array may refer to ``codes`` any more."""
+
+
 Predict = Callable[[Inputs], Prediction]  # the tensors of a signature in the contract -> the outputs in the contract
+Place = Callable[[Size, Inputs], Placed]  # by the size of the image, and the other inputs

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from handler.backend import protos, wire
@@ -48,7 +49,7 @@ from handler.model.contract import (
     MatterportSettings,
     ModelContract,
 )
-from handler.types import Inputs, Predict, Prediction
+from handler.types import Inputs, Placed, Prediction, Size
 
 R = TypeVar("R")
 logger = logging.getLogger("segment.serving")
@@ -94,14 +95,14 @@ class ModelClient:
         self._served: Served | None = None
         self._contracts: dict[int, ModelContract] = {}  # by version
 
-    def run(self, work: Callable[[ModelContract, Predict], R]) -> R:
+    def run(self, work: "Callable[[ModelContract, Predictor], R]") -> R:
         """Return ``work(contract, predict)``; repeat it with another contract if the first does not fit the model."""
         end_s = self._end_s()
         served, confirmed = self._served or self._read_contract(self.model, end_s), False
         for attempt in itertools.count():
             model = self._pinned(served.version) if attempt else self.model
             try:
-                return work(served.contract, self._predictor(served, model, end_s))
+                return work(served.contract, Predictor(self, served, model, end_s))
             except (VersionChanged, NotServed, ContractViolation) as error:
                 if time.monotonic() >= end_s:
                     raise
@@ -153,22 +154,17 @@ class ModelClient:
     def _pinned(self, version: int) -> ModelSpec:
         return msgspec.structs.replace(self.model, version=version)
 
-    def _predictor(self, served: Served, model: ModelSpec, end_s: float) -> Predict:
+    def predict(self, request: bytes, served: Served, end_s: float) -> Prediction:
+        """Return the outputs of ``served`` for a PredictRequest. Raises VersionChanged if its contract differs."""
         expected = served.contract.outputs
-        names = tuple(output.name for output in expected)
-
-        def predict(inputs: Inputs) -> Prediction:
-            request = wire.encode_request(model, served.contract.signature_of(inputs), inputs, names)
-            response, repeats = self._channel.call_in_turn(PREDICT, request, end_s, self._turns)
-            try:
-                answer = wire.decode_response(response, expected, served.version)
-            except VersionChanged as change:
-                if self._use_version(change.version, end_s).contract != served.contract:
-                    raise
-                answer = wire.decode_response(response, expected, change.version)
-            return msgspec.structs.replace(answer, up_bytes=len(request), repeats=repeats)
-
-        return predict
+        response, repeats = self._channel.call_in_turn(PREDICT, request, end_s, self._turns)
+        try:
+            answer = wire.decode_response(response, expected, served.version)
+        except VersionChanged as change:
+            if self._use_version(change.version, end_s).contract != served.contract:
+                raise
+            answer = wire.decode_response(response, expected, change.version)
+        return msgspec.structs.replace(answer, up_bytes=len(request), repeats=repeats)
 
     def _next_attempt(self, error: BackendError, failed: Served, attempt: int, end_s: float) -> Served | None:
         """Return the contract and version for the next attempt, None if there is no other than ``failed``."""
@@ -261,6 +257,50 @@ class ModelClient:
         request = protos.GetModelMetadataRequest(metadata_field=["signature_def"])
         model.fill(request.model_spec)
         return _parse(protos.GetModelMetadataResponse, self._channel.call(METADATA, request.SerializeToString(), end_s))
+
+
+class Predictor:
+    """Calls the model with one contract: see :data:`handler.types.Predict`. ``end_s``: the deadline, monotonic."""
+
+    def __init__(self, client: ModelClient, served: Served, model: ModelSpec, end_s: float) -> None:
+        self._client = client
+        self._served = served
+        self._model = model
+        self._end_s = end_s
+        self._outputs = tuple(output.name for output in served.contract.outputs)
+
+    def __call__(self, inputs: Inputs) -> Prediction:
+        """Return the model's outputs."""
+        return self.send(self._encode(inputs))
+
+    def send(self, request: bytes) -> Prediction:
+        """Return the model's outputs for the bytes of a PredictRequest."""
+        return self._client.predict(request, self._served, self._end_s)
+
+    def place(self, size_hw: Size, others: Inputs) -> Placed:
+        """Return a call for an image of this size, which is written into the request, and the other inputs."""
+        return PlacedCall(wire.PlacedImage(self._encode(others), self._served.contract.image.name, size_hw), self)
+
+    def _encode(self, inputs: Inputs) -> bytes:
+        signature = self._served.contract.signature_of(inputs)
+        return wire.encode_request(self._model, signature, inputs, self._outputs)
+
+
+class PlacedCall:
+    """A call whose image is written into the request: see :class:`handler.types.Placed`."""
+
+    def __init__(self, image: wire.PlacedImage, predictor: Predictor) -> None:
+        self._image = image
+        self._predictor = predictor
+
+    @property
+    def codes(self) -> npt.NDArray[np.int8]:
+        """The memory of the image, int8 [1, h, w, 3], to be filled."""
+        return self._image.codes
+
+    def predict(self) -> Prediction:
+        """Return the model's outputs. Raises BufferError if an array still refers to ``codes``."""
+        return self._predictor.send(self._image.to_bytes())
 
 
 def _pause() -> None:

@@ -118,19 +118,21 @@ def decode_image(
     limits: Limits,
     needed: Callable[[Size], Size] = lambda size_hw: size_hw,
     reserve: Callable[[int], None] = lambda _: None,
+    into: turbo.Allocate = turbo.allocate,
 ) -> Photo:
     """Return the first frame.
 
     ``needed``: size (h, w) of the whole image, upright -> size at which the caller uses it. With it, a JPEG may be
     decoded at a reduced size. ``reserve`` is called before each decoding, with the bytes of memory that it takes until
-    the image is resized. Raises UnsupportedMedia if the kind is not allowed, TooLarge if there are too many pixels,
-    BadRequest if the image is broken, truncated or built to keep a decoder busy, and what ``reserve`` raises.
+    the image is resized. ``into`` gives the memory for an ordinary JPEG that is used as it is. Raises UnsupportedMedia
+    if the kind is not allowed, TooLarge if there are too many pixels, BadRequest if the image is broken, truncated or
+    built to keep a decoder busy, and what ``reserve`` raises.
     """
     if not data:
         raise BadRequest(f"the request must carry an image ({', '.join(limits.kinds)}), got no bytes")
     try:
         data = png.keep_needed_chunks(data) if data.startswith(png.START) else data
-        return _decode_scaled(data, limits, needed, reserve)
+        return _decode_scaled(data, limits, needed, reserve, into)
     except UnidentifiedImageError as error:
         raise UnsupportedMedia(_explain_unreadable(data, limits)) from error
     except DECODE_ERRORS as error:
@@ -142,13 +144,17 @@ def decode_image(
 
 
 def _decode_scaled(
-    data: bytes, limits: Limits, needed: Callable[[Size], Size], reserve: Callable[[int], None]
+    data: bytes,
+    limits: Limits,
+    needed: Callable[[Size], Size],
+    reserve: Callable[[int], None],
+    into: turbo.Allocate,
 ) -> Photo:
     """Return the decoded image, at a reduced size if that is close enough."""
     with open_image(data, limits) as image:
         needed_hw = _needed_as_stored(image, needed)
         scaled = jpeg.plan_scaled_decode(image, needed_hw, data) if data.startswith(jpeg.START) else None
-        photo = _decode(image, data, needed_hw, reserve, scaled)
+        photo = _decode(image, data, needed_hw, reserve, scaled, into=into)
     if scaled is None or scaled.is_close_enough(photo.image):
         return photo
     del photo, image  # frees their memory
@@ -204,6 +210,7 @@ def _decode(
     reserve: Callable[[int], None],
     scaled: jpeg.ScaledDecode | None = None,
     *,
+    into: turbo.Allocate = turbo.allocate,
     ends: bool = True,
 ) -> Photo:
     """Return the decoded image, at a reduced size if ``scaled`` is given and Pillow can do it.
@@ -214,7 +221,7 @@ def _decode(
     reduced = scaled is not None and image.draft(image.mode, (width // scaled.factor, height // scaled.factor))
     factor = scaled.factor if scaled and reduced else 1
     reserve(cost.decode_bytes(image, data, (height, width), needed_hw))
-    pixels = _load_jpeg(image, data, factor, needed_hw) if ends and data.startswith(jpeg.START) else None
+    pixels = _load_jpeg(image, data, factor, needed_hw, into) if ends and data.startswith(jpeg.START) else None
     if pixels is None:
         pixels = image
         image.load()
@@ -228,14 +235,13 @@ def _decode(
 
 
 def _load_jpeg(
-    image: Image.Image, data: bytes, factor: int, needed_hw: Size
+    image: Image.Image, data: bytes, factor: int, needed_hw: Size, into: turbo.Allocate
 ) -> Image.Image | npt.NDArray[np.uint8] | None:
     """Return an ordinary JPEG as an array if it is used as it is, else as an image; None if Pillow has to load it."""
-    resized = (image.height, image.width) != needed_hw
-    pixels = turbo.decode(image, data, factor, padded=resized)
-    if pixels is None or not resized:
-        return pixels
-    return turbo.as_image(pixels)
+    if (image.height, image.width) == needed_hw:
+        return turbo.decode(image, data, factor, padded=False, into=into)
+    pixels = turbo.decode(image, data, factor, padded=True)
+    return None if pixels is None else turbo.as_image(pixels)
 
 
 def _explain_unreadable(data: bytes, limits: Limits) -> str:

@@ -8,6 +8,7 @@ No other kind of frame may come here. libjpeg-turbo before 3.1.4 writes beyond t
 at a reduced size. Source: its ChangeLog.md, 3.1.4, item 1.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -17,17 +18,26 @@ from PIL import Image, _imaging
 
 from handler.image import jpeg
 
+Allocate = Callable[[tuple[int, int, int]], npt.NDArray[np.uint8]]  # shape -> memory, to be filled
 
-def decode(image: Image.Image, data: bytes, factor: int, *, padded: bool) -> npt.NDArray[np.uint8] | None:
+
+def allocate(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return new memory."""
+    return np.empty(shape, np.uint8)
+
+
+def decode(
+    image: Image.Image, data: bytes, factor: int, *, padded: bool, into: Allocate = allocate
+) -> npt.NDArray[np.uint8] | None:
     """Return the pixels of a JPEG opened by Pillow, RGB uint8 [h, w, 3], or None if Pillow has to decode it.
 
     ``factor``: by which the size of ``image`` is already reduced, 1 for none. ``padded``: with a fourth byte behind
-    each pixel, as in Pillow's mode RGBX: uint8 [h, w, 4].
+    each pixel, as in Pillow's mode RGBX: uint8 [h, w, 4]. ``into``: gives the memory for the pixels.
     """
     if image.mode != "RGB" or jpeg.coefficient_bytes(image, data) or not jpeg.is_baseline(data):
         return None
     height, width = image.height, image.width
-    pixels = np.empty((height, width, 4 if padded else 3), np.uint8)
+    pixels = into((height, width, 4 if padded else 3))
     reduced = {"min_height": height, "min_width": width, "min_factor": factor} if factor > 1 else {}
     with suppress(ValueError):  # a warning, an error, or a size for which the buffer is too small
         decoded = simplejpeg.decode_jpeg(data, "RGBX" if padded else "RGB", buffer=pixels, **reduced)

@@ -69,6 +69,11 @@ class ImageInput(_Part, frozen=True, kw_only=True):
         _require(finite, "image.mean must be three finite numbers", self.mean)
 
     @property
+    def is_lossless_int8(self) -> bool:
+        """Whether each code is the pixel less 128."""
+        return self.dtype == "int8" and self.scale == 1 and self.zero_point == INT8_MIN and self.mean is None
+
+    @property
     def has_size(self) -> bool:
         """Whether the model also takes the size of the image."""
         return self.size_name is not msgspec.UNSET
@@ -258,6 +263,11 @@ class ModelContract(_Part, frozen=True, kw_only=True):
         if isinstance(self.jpeg, JpegInput) and self.jpeg.image in inputs:
             return self.jpeg.signature
         return self.signature
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the model takes the pixels, each less 128, and nothing that depends on the frame."""
+        return self.image.is_lossless_int8 and self.meta is None and self.anchors is None
 
     @property
     def outputs(self) -> tuple[TensorSpec, TensorSpec]:

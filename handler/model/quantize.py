@@ -32,19 +32,25 @@ def dequantize(codes: Array, scale: float, zero_point: int) -> npt.NDArray[np.fl
 def quantize_image(image: npt.NDArray[np.uint8], spec: ImageInput) -> Array:
     """Return the RGB image uint8 [..., 3] as the model's input tensor: the same shape, in ``spec.dtype``.
 
-    Lossless int8 (scale 1, zero point -128) is one XOR, because flipping the top bit subtracts 128. Other codes come
-    from a table of the 256 pixel values.
+    Codes that are not lossless come from a table of the 256 pixel values.
     """
+    if spec.is_lossless_int8:
+        return quantize_losslessly(image)
     if spec.dtype == "float32":
         mean = np.zeros(3, np.float32) if spec.mean is None else np.asarray(spec.mean, np.float32)
         return image.astype(np.float32) - mean
-    plain = spec.mean is None and spec.scale == 1
-    if plain and spec.dtype == "int8" and spec.zero_point == -128:
-        return (image ^ np.uint8(0x80)).view(np.int8)
-    if plain and spec.dtype == "uint8" and spec.zero_point == 0:
+    if spec.dtype == "uint8" and spec.scale == 1 and spec.zero_point == 0 and spec.mean is None:
         return image
     table = _image_table(spec.dtype, spec.scale, spec.zero_point, spec.mean)
     return np.stack([table[channel][image[..., channel]] for channel in range(3)], axis=-1)
+
+
+def quantize_losslessly(image: npt.NDArray[np.uint8], out: npt.NDArray[np.int8] | None = None) -> npt.NDArray[np.int8]:
+    """Return each value of ``image`` less 128, in ``out`` if it is given: it can be the memory of ``image`` itself.
+
+    This is one XOR, because flipping the top bit subtracts 128.
+    """
+    return np.bitwise_xor(image, np.uint8(0x80), out=None if out is None else out.view(np.uint8)).view(np.int8)
 
 
 def dequantize_masks(codes: Array, spec: MaskOutput) -> npt.NDArray[np.float32]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handler.backend import protos, wire
 from handler.errors import BadRequest, ContractViolation, ModelTimeout, RequestRefused, SegmentError
 from handler.image import undecoded
 from handler.image.decode import Limits
@@ -100,6 +101,58 @@ def test_the_size_goes_along_where_the_contract_asks_for_it():
     assert seen["image_size"].dtype == np.int32
     segment(png(), Options(), INT8, lambda inputs: seen.update(asked=list(inputs)) or predict(inputs), Limits())
     assert seen["asked"] == ["input_image"]
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+PADDED = msgspec.structs.replace(INT8, image=msgspec.structs.replace(INT8.image, padded=True))
+UINT8 = msgspec.structs.replace(INT8, image=ImageInput(dtype="uint8", padded=False))
+
+
+SIZED = msgspec.structs.replace(INT8, schema=3, image=msgspec.structs.replace(INT8.image, size_name="image_size"))
+
+
+@pytest.mark.parametrize("contract", [INT8, PADDED, UINT8, SIZED], ids=["int8", "padded", "uint8", "with its size"])
+@pytest.mark.parametrize(
+    ("size_wh", "kind", "options"),
+    [
+        ((96, 64), "JPEG", {}),
+        ((96, 64), "JPEG", {"exif": turned(6)}),
+        ((96, 64), "JPEG", {"exif": turned(3)}),
+        ((96, 64), "JPEG", {"progressive": True}),
+        ((960, 640), "JPEG", {}),
+        ((960, 640), "JPEG", {"exif": turned(8)}),
+        ((96, 64), "PNG", {}),
+    ],
+    ids=["as it is", "turned", "upside down", "progressive", "resized", "resized and turned", "PNG"],
+)
+def test_a_request_with_its_pixels_in_place_is_the_same(contract, size_wh, kind, options):
+    buffer = io.BytesIO()
+    NOISE.resize(size_wh).save(buffer, kind, **options)
+    requests = []
+
+    class Call(wire.PlacedImage):
+        def predict(self):
+            return send(self.to_bytes())
+
+    def send(request):
+        requests.append(protos.PredictRequest.FromString(request))
+        return Prediction(two_objects(), 1)
+
+    def predict(inputs):
+        return send(wire.encode_request(wire.ModelSpec("m"), "s", inputs))
+
+    def place(size_hw, others):
+        return Call(wire.encode_request(wire.ModelSpec("m"), "s", others), contract.image.name, size_hw)
+
+    segment(buffer.getvalue(), Options(), contract, predict, Limits())
+    segment(buffer.getvalue(), Options(), contract, predict, Limits(), place=place)
+    assert requests[0] == requests[1]
 
 
 WITH_JPEG = msgspec.structs.replace(INT8, schema=2, jpeg=JpegInput())

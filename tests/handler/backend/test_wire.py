@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from handler.backend import protos
-from handler.backend.wire import ModelSpec, decode_response, decode_string, encode_request
+from handler.backend.wire import ModelSpec, PlacedImage, decode_response, decode_string, encode_request
 from handler.errors import ContractViolation, VersionChanged
 from handler.types import Inputs, TensorSpec
 
@@ -81,6 +81,24 @@ def test_requests_are_what_protobuf_and_numpy_read(array):
     assert tensor.dtype == TYPES[array.dtype]
     read = np.frombuffer(tensor.tensor_content, array.dtype).reshape([dim.size for dim in tensor.tensor_shape.dim])
     assert np.array_equal(read, array, equal_nan=array.dtype == np.float32)
+
+
+@given(hnp.arrays(np.int8, st.tuples(st.just(1), st.integers(1, 99), st.integers(1, 99), st.just(3))))
+def test_a_request_with_the_image_in_its_place_is_the_same(image):
+    spec, others = ModelSpec("shapes", 7), {"size": np.array([image.shape[1:3]], np.int32)}
+    placed = PlacedImage(encode_request(spec, "sig", others, ("a", "b")), "x", image.shape[1:3])
+    placed.codes[...] = image
+    assert placed.to_bytes() == encode_request(spec, "sig", {**others, "x": image}, ("a", "b"))
+
+
+def test_a_request_is_not_sent_while_its_image_may_still_change():
+    placed = PlacedImage(b"", "x", (2, 2))
+    codes = placed.codes
+    with pytest.raises(BufferError):
+        placed.to_bytes()
+    codes[...] = 5
+    del codes
+    assert placed.to_bytes().endswith(bytes([5] * 12))
 
 
 @pytest.mark.parametrize("content", [False, True])
