@@ -29,8 +29,8 @@ SCENES, SCENE_PX, ENLARGED = 16, 192, 2.5
 RESIZE = Resize(mode="square", min_dim=800, max_dim=FRAME)
 # The function's own defaults describe the recipe's model: 1024 x 1024, Matterport's anchors; 81 classes by metadata.
 INT8 = ModelContract(
-    schema=2,
-    image=ImageInput(dtype="int8", zero_point=-128, padded=False),
+    schema=3,
+    image=ImageInput(dtype="int8", zero_point=-128, padded=False, size_name="image_size"),
     masks=MaskOutput(dtype="int8", scale=1 / 127, per_class=False),
     resize=RESIZE,
     labels={number: f"class {number}" for number in range(1, CLASSES)},
