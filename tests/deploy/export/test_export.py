@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 import skimage.data
@@ -102,7 +103,7 @@ def test_a_jpeg_is_answered_as_its_int8_tensor_alone_and_among_others(exported):
         photo = Image.fromarray(skimage.data.coins()).convert("RGB").resize((width, height))
         jpegs.append(encode_jpeg(np.asarray(photo)))
         decoded = decode_image(jpegs[-1], Limits())
-        turned = dataclasses.replace(
+        turned = msgspec.structs.replace(
             decoded, turn=TURNS.get(orientation), size_hw=(width, height) if orientation == 6 else (height, width)
         )
         codes = codes_of(mold.mold(turned, bundled.SETTINGS.resize, padded=False)[0])
