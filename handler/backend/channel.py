@@ -170,9 +170,8 @@ class Channel:
     def _open(self, method: str) -> tuple[Any, Any]:
         """Return the channel of this process, and what calls ``method`` there.
 
-        A new channel is opened if the certificates have changed and can be read.
-
-        A channel that is inherited through a fork does not work. Calls that run on an old channel may finish there.
+        A new channel is opened if the certificates have changed and can be read. A channel that is inherited through a
+        fork does not work. Calls that run on an old channel may finish there.
         """
         with self._lock:
             pid, fingerprint = os.getpid(), self._tls.fingerprint() if self._tls else None

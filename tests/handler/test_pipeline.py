@@ -112,8 +112,6 @@ def turned(orientation):
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
 PADDED = msgspec.structs.replace(INT8, image=msgspec.structs.replace(INT8.image, padded=True))
 UINT8 = msgspec.structs.replace(INT8, image=ImageInput(dtype="uint8", padded=False))
-
-
 SIZED = msgspec.structs.replace(INT8, schema=3, image=msgspec.structs.replace(INT8.image, size_name="image_size"))
 
 
@@ -134,7 +132,7 @@ SIZED = msgspec.structs.replace(INT8, schema=3, image=msgspec.structs.replace(IN
 def test_a_request_with_its_pixels_in_place_is_the_same(contract, size_wh, kind, options):
     buffer = io.BytesIO()
     NOISE.resize(size_wh).save(buffer, kind, **options)
-    requests = []
+    requests, placed = [], []
 
     class Call(wire.PlacedImage):
         def predict(self):
@@ -148,11 +146,13 @@ def test_a_request_with_its_pixels_in_place_is_the_same(contract, size_wh, kind,
         return send(wire.encode_request(wire.ModelSpec("m"), "s", inputs))
 
     def place(size_hw, others):
+        placed.append(size_hw)
         return Call(wire.encode_request(wire.ModelSpec("m"), "s", others), contract.image.name, size_hw)
 
     segment(buffer.getvalue(), Options(), contract, predict, Limits())
     segment(buffer.getvalue(), Options(), contract, predict, Limits(), place=place)
     assert requests[0] == requests[1]
+    assert bool(placed) == (contract is not UINT8)
 
 
 WITH_JPEG = msgspec.structs.replace(INT8, schema=2, jpeg=JpegInput())
