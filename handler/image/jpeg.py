@@ -74,7 +74,7 @@ def check_scans(data: bytes, size_hw: Size, max_pixels: int) -> None:
 
 
 def _matches(data: bytes, marker: int, start: int = 0) -> Iterator[npt.NDArray[np.bool_]]:
-    """Yield where a marker is: at ``start`` and every second byte behind it, then at those in between."""
+    """Yield bool [n], True where a marker is: at ``start`` and every second byte behind it, then at those between."""
     for octets in (np.frombuffer(data, np.uint8)[first:] for first in (start, start + 1)):
         yield octets[: len(octets) // 2 * 2].view("<u2") == (marker << 8 | MARK)
 
