@@ -6,7 +6,6 @@ TensorFlow Serving runs the model. Only this file joins the web, the gRPC client
 import gc
 import logging
 import os
-import threading
 import time
 
 gc.disable()  # while modules load: nothing of them is freed, and looking for it takes a tenth of the start
@@ -23,27 +22,31 @@ from handler.image.decode import Limits
 from handler.masks.encodings import Encoder
 from handler.model.contract import ModelContract
 from handler.options import Options
+from handler.types import Away
 from handler.web import app, routes, worker
 from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
-ANSWER_WAIT_S = 1.0  # for a processor
-LEAST_PROCESSORS = 2  # for decoding and answers: while one image decodes, another has Python's lock
+LEAST_PROCESSORS = 2  # that images work on at once: while one is decoded, another has Python's lock
 logger = logging.getLogger("segment.main")
 
 
 class Service:
     """Runs the pipeline with the settings and the model client; connects on first use."""
 
-    def __init__(self, config: Config, memory_bytes: int) -> None:
+    def __init__(self, config: Config, memory_bytes: int, away: Away) -> None:
         self.model = config.model_name
         self.transport = config.image_transport
         self.limits = Limits(config.max_pixels, config.image_kinds)
-        processors = threading.BoundedSemaphore(max(LEAST_PROCESSORS, os.cpu_count() or 1))
-        self.memory = memory.Memory(memory_bytes, processors)
+        self.memory = memory.Memory(memory_bytes, away)
         self.wait_s = WAIT_SHARE * config.deadline_s
         channel = Channel(
-            config.tf_serving_address, self.model, config.tls, config.tf_serving_audience, config.deadline_s
+            config.tf_serving_address,
+            self.model,
+            config.tls,
+            config.tf_serving_audience,
+            config.deadline_s,
+            away=away,
         )
         spec = ModelSpec(self.model, config.model_version, config.model_version_label)
         self.client = ModelClient(channel, spec, config.deadline_s, config.matterport, config.model_concurrency)
@@ -65,7 +68,6 @@ class Service:
                 transport=self.transport,
                 place=predict.place,
                 room=self.memory.room(room_end_s),
-                processor=self.memory.processor(ANSWER_WAIT_S),
             )
 
         return self.client.run(run)
@@ -114,9 +116,14 @@ def decode_memory_bytes(config: Config) -> int:
 log.configure()
 malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
-SERVICE = Service(CONFIG, decode_memory_bytes(CONFIG))
+LOAD = Load(
+    CONFIG.requests_at_once,
+    max(LEAST_PROCESSORS, os.cpu_count() or 1),
+    CONFIG.requests_at_once * CONFIG.max_body_bytes,
+    CONFIG.deadline_s,
+)
+SERVICE = Service(CONFIG, decode_memory_bytes(CONFIG), LOAD.away)
 RULES = rules(CONFIG)
-LOAD = Load(CONFIG.requests_at_once, CONFIG.requests_at_once * CONFIG.max_body_bytes, CONFIG.deadline_s)
 worker.install(CONFIG.keep_alive_s, CONFIG.client_timeout_s)
 gc.freeze()  # what is loaded stays: no later collection looks at it
 gc.enable()

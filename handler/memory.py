@@ -1,11 +1,10 @@
-"""How much memory and how many processors decoding may take at once, and the line of the images that wait for them.
+"""How much memory decoding may take at once, and the line of the images that wait for it.
 
 *Strategy*. What an image will take is known before it is decoded. It begins if so much is free. Else it waits in line,
 and what others give back goes to the first in line that fits. So small images pass large ones. But each may be passed
 MAX_PASSES times only: then nothing behind it begins before it does, and it waits no longer than those that run.
 
-An image that has its memory waits for a processor: more threads than processors only take turns at Python's lock, which
-costs a sixth of the throughput. A large image waits for none and delays none: its decoder runs long, without the lock.
+A large image delays no other one: it is away while it is decoded, for its decoder runs long, and without Python's lock.
 """
 
 import os
@@ -13,15 +12,16 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePath
 
 import msgspec
 
 from handler.errors import Busy, TooLarge
+from handler.types import Away
 
 MAX_PASSES = 16
-LARGE_BYTES = 100_000_000  # an image that takes more waits for no processor
+LARGE_BYTES = 100_000_000  # an image that takes more is decoded while others work
 PROCESS_BYTES = 100_000_000  # of a worker without requests
 REQUEST_BYTES = 8_000_000  # of a request beside its photograph: tensors, messages, the answer
 LEAST_SHARE = 0.25  # of the limit, for decoding, if a worker with all its requests leaves less
@@ -39,57 +39,39 @@ class _Waiting(msgspec.Struct, eq=False):
 class Memory:
     """Lets images be decoded that take at most ``budget_bytes`` together. May be forked before its first use.
 
-    ``processors``: one of them is taken with the memory, but not by an image of more than LARGE_BYTES.
+    ``away``: entered by an image while it waits in line, or is decoded and takes more than LARGE_BYTES.
     """
 
-    def __init__(self, budget_bytes: int, processors: threading.Semaphore) -> None:
+    def __init__(self, budget_bytes: int, away: Away = nullcontext) -> None:
         self.budget_bytes = budget_bytes
-        self._processors = processors
+        self._away = away
         self._free_bytes = budget_bytes
         self._line: list[_Waiting] = []  # the first in line first
         self._changed = threading.Condition()
 
     @contextmanager
     def room(self, end_s: float) -> Iterator[Reserve]:
-        """Yield a function that reserves bytes and a processor for one request, until the block ends.
+        """Yield a function that reserves bytes for one request, until the block ends.
 
         It waits until ``end_s``, monotonic. Who asks for more than it has gives that back first, and waits anew. Raises
         Busy if no turn comes in time, TooLarge if there will never be so much.
         """
         held_bytes = 0
+        with ExitStack() as held:
 
-        def give_back() -> None:
-            nonlocal held_bytes
-            if 0 < held_bytes <= LARGE_BYTES:
-                self._processors.release()
-            self._give_back(held_bytes)
-            held_bytes = 0
-
-        def reserve(cost_bytes: int) -> None:
-            nonlocal held_bytes
-            if cost_bytes > held_bytes:
-                give_back()
+            def reserve(cost_bytes: int) -> None:
+                nonlocal held_bytes
+                if cost_bytes <= held_bytes:
+                    return
+                held.close()
+                held_bytes = 0
+                if cost_bytes > LARGE_BYTES:
+                    held.enter_context(self._away())
                 self._take(cost_bytes, end_s)
-                left_s = max(0.0, end_s - time.monotonic())
-                if cost_bytes <= LARGE_BYTES and not self._processors.acquire(timeout=left_s):
-                    self._give_back(cost_bytes)
-                    raise Busy("the image must find a processor to decode it, got other images; send it again later")
+                held.callback(self._give_back, cost_bytes)
                 held_bytes = cost_bytes
 
-        try:
             yield reserve
-        finally:
-            give_back()
-
-    @contextmanager
-    def processor(self, wait_s: float) -> Iterator[None]:
-        """Hold a processor for the block, or none if it is not free within ``wait_s``: it only saves time."""
-        held = self._processors.acquire(timeout=wait_s)
-        try:
-            yield
-        finally:
-            if held:
-                self._processors.release()
 
     def _take(self, cost_bytes: int, end_s: float) -> None:
         if cost_bytes > self.budget_bytes:
@@ -99,21 +81,34 @@ class Memory:
         mine = _Waiting(cost_bytes)
         with self._changed:
             self._line.append(mine)
-            try:
-                while not self._is_next(mine):
-                    left_s = end_s - time.monotonic()
-                    if left_s <= 0:
-                        raise Busy(
-                            f"the image must find {cost_bytes} bytes of memory to decode, got {self._free_bytes} "
-                            "beside other images; send it again later"
-                        )
-                    self._changed.wait(left_s)
-                self._free_bytes -= cost_bytes
-                for other in self._ahead_of(mine):
-                    other.passed += 1
-            finally:
-                self._line.remove(mine)
-                self._changed.notify_all()
+            at_once = self._is_next(mine)
+            if at_once:
+                self._begin(mine)
+        if not at_once:
+            with self._away(), self._changed:  # in this order: who comes back may wait, and must not hold the lock
+                self._wait(mine, end_s)
+
+    def _wait(self, mine: _Waiting, end_s: float) -> None:
+        while not self._is_next(mine):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                self._leave(mine)
+                raise Busy(
+                    f"the image must find {mine.cost_bytes} bytes of memory to decode, got {self._free_bytes} "
+                    "beside other images; send it again later"
+                )
+            self._changed.wait(left_s)
+        self._begin(mine)
+
+    def _begin(self, mine: _Waiting) -> None:
+        self._free_bytes -= mine.cost_bytes
+        for other in self._ahead_of(mine):
+            other.passed += 1
+        self._leave(mine)
+
+    def _leave(self, mine: _Waiting) -> None:
+        self._line.remove(mine)
+        self._changed.notify_all()
 
     def _give_back(self, held_bytes: int) -> None:
         with self._changed:

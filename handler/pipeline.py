@@ -106,28 +106,26 @@ def segment(
     transport: Transport = "int8",
     place: Place | None = None,
     room: AbstractContextManager[Reserve] = UNLIMITED,
-    processor: AbstractContextManager[Any] = nullcontext(),  # noqa: B008 - it has no state
 ) -> Result:
     """Return the instances that the model finds in the encoded image ``data``, masks encoded by ``encode``.
 
     With ``transport`` jpeg, a JPEG goes to the model as it is if the model and the photo allow it. ``place``: makes
     requests that the pixels are written into. ``room``: reserves the memory of the photo, entered until its pixels are
-    in the model's frame. ``processor``: held for the answer.
+    in the model's frame.
     Raises BadRequest if a class is unknown or the image is broken, UnsupportedMedia or TooLarge if the image is not
     accepted, ContractViolation if the model's answer breaks the contract, and whatever ``room`` and ``predict`` raise.
     """
     clock = Clock()
     wanted = class_ids(options.class_names, contract)
     prediction, frame, way = _ask(data, contract, predict, limits, transport, place, room, clock)
-    with processor:
-        with clock.stage("unmold"):
-            found = select(prediction.outputs[contract.detections.name][0], options, wanted)
-            found, boxes, clipped = place_in_image(found, frame, options, contract)
-            masks = gather_masks(prediction.outputs[contract.masks.name][0], found, contract)
-            unmolded = unmold_masks(masks, boxes, clipped, frame.image_hw, options.mask_threshold)
-        with clock.stage("encode"):
-            encoded = encode(unmolded)
-        instances = build_instances(found, unmolded, encoded, contract)
+    with clock.stage("unmold"):
+        found = select(prediction.outputs[contract.detections.name][0], options, wanted)
+        found, boxes, clipped = place_in_image(found, frame, options, contract)
+        masks = gather_masks(prediction.outputs[contract.masks.name][0], found, contract)
+        unmolded = unmold_masks(masks, boxes, clipped, frame.image_hw, options.mask_threshold)
+    with clock.stage("encode"):
+        encoded = encode(unmolded)
+    instances = build_instances(found, unmolded, encoded, contract)
     return Result(
         frame.image_hw,
         prediction.version,

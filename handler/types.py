@@ -4,6 +4,7 @@ Sizes are (height, width) in pixels. Boxes are y1, x1, y2, x2 in pixels; y2 and 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -55,3 +56,4 @@ class Placed(Protocol):
 
 Predict = Callable[[Inputs], Prediction]  # the tensors of a signature in the contract -> the outputs in the contract
 Place = Callable[[Size, Inputs], Placed]  # by the size of the image, and the other inputs
+Away = Callable[[], AbstractContextManager[None]]  # lets another image work while this one waits in the block

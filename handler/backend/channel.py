@@ -24,6 +24,7 @@ import os
 import random
 import threading
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -33,6 +34,7 @@ from handler.backend.tls import Fingerprint, Tls
 from handler.backend.tokens import Metadata, Tokens
 from handler.backend.turns import Turns, pause_s
 from handler.errors import BackendError, ConfigError, ModelTimeout, ModelUnavailable, NotServed, RequestRefused
+from handler.types import Away
 
 logger = logging.getLogger("segment.channel")
 BUSY = "Server Threadpool Exhausted"
@@ -60,12 +62,20 @@ class Channel:
     """Calls one server for one model. Thread-safe; may be forked before its first call.
 
     ``address``: any address that gRPC resolves. ``model``: its name, for errors. ``tls``: None for plaintext.
-    ``audience``: of the ID token, "" for no token. ``deadline_s``: of most calls; pings follow it.
+    ``audience``: of the ID token, "" for no token. ``deadline_s``: of most calls; pings follow it. ``away``: entered
+    while an image waits for a call.
     Raises ConfigError if a file of ``tls`` cannot be used.
     """
 
     def __init__(
-        self, address: str, model: str, tls: Tls | None = None, audience: str = "", deadline_s: float = 20.0
+        self,
+        address: str,
+        model: str,
+        tls: Tls | None = None,
+        audience: str = "",
+        deadline_s: float = 20.0,
+        *,
+        away: Away = nullcontext,
     ) -> None:
         if audience and tls is None:
             raise ConfigError("an ID token must go over TLS, got an address in plaintext")
@@ -73,6 +83,7 @@ class Channel:
         self._model = model
         self._tls = tls
         self._silent_s = min(SILENT_S, deadline_s / 4)
+        self._away = away
         self._options = [*CHANNEL_OPTIONS, *ping_options(deadline_s)]
         self._tokens = Tokens(audience) if audience else None
         self._lock = threading.Lock()
@@ -89,6 +100,10 @@ class Channel:
 
     def call_in_turn(self, method: str, request: bytes, end_s: float, turns: Turns) -> tuple[bytes, int]:
         """Return the response's bytes and how often the call was repeated; begin it when ``turns`` lets it."""
+        with self._away():
+            return self._call_in_turn(method, request, end_s, turns)
+
+    def _call_in_turn(self, method: str, request: bytes, end_s: float, turns: Turns) -> tuple[bytes, int]:
         ticket = turns.ticket()
         failure: BackendError | None = None
         for attempt in itertools.count():

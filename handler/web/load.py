@@ -1,4 +1,9 @@
-"""What one process takes on at once: images that are worked on, and bytes of bodies. The other requests wait."""
+"""What one process takes on at once: images, and bytes of bodies. The other requests wait.
+
+*Strategy* for images. An image works, or it is away: it waits for the model or for memory. As many work at once as
+there are processors: more would only take turns at Python's lock. Who comes back goes before those that begin. So with
+a fast model few images are in the function at a time, and with a slow one many.
+"""
 
 import threading
 from collections import deque
@@ -7,50 +12,83 @@ from contextlib import contextmanager
 
 from handler.errors import Busy
 
+RETURN_S = 1.0  # who comes back and waits so long for a processor works without one
+
 
 class Load:
     """The requests of one process. Thread-safe; may be forked before its first request.
 
-    ``requests``: images worked on at once. ``body_bytes``: of all bodies in memory. ``wait_s``: most time to wait for
-    either.
+    ``requests``: images at once, also those that are away. ``processors``: images that work at once. ``body_bytes``: of
+    all bodies in memory. ``wait_s``: most time to wait for a turn, or for room for a body.
     """
 
-    def __init__(self, requests: int, body_bytes: int, wait_s: float) -> None:
+    def __init__(self, requests: int, processors: int, body_bytes: int, wait_s: float) -> None:
         self._body_bytes = body_bytes
         self._wait_s = wait_s
         self._lock = threading.Lock()
-        self._free = requests
-        self._line: deque[threading.Event] = deque()
+        self._places = requests  # those that are free
+        self._processors = processors  # those that are free; below zero if images work without
+        self._beginners: deque[threading.Event] = deque()
+        self._returners: deque[threading.Event] = deque()
+        self._mine = threading.local()  # ``works``: True while the image of this thread works
         self._changed = threading.Condition(self._lock)
         self._kept: dict[object, int] = {}  # bytes of each body, the oldest first
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Work on an image; wait for the turn, first come first served. Raises Busy if it does not come in time."""
-        self._begin()
+        if not self._ask(self._beginners, self._wait_s):
+            raise Busy(f"the function must come to a request within {self._wait_s:g} s, got too many of them")
+        self._mine.works = True
         try:
             yield
         finally:
-            with self._lock:
-                if self._line:
-                    self._line.popleft().set()
-                else:
-                    self._free += 1
+            self._mine.works = False
+            self._give_back(places=1)
 
-    def _begin(self) -> None:
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            mine = threading.Event()
-            self._line.append(mine)
-        if mine.wait(self._wait_s):
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let another image work while the one of this thread waits in the block. A thread may also have none."""
+        if not getattr(self._mine, "works", False):
+            yield
             return
+        self._mine.works = False
+        self._give_back()
+        try:
+            yield
+        finally:
+            self._mine.works = True
+            if not self._ask(self._returners, RETURN_S):
+                with self._lock:
+                    self._processors -= 1
+
+    def _ask(self, line: deque[threading.Event], wait_s: float) -> bool:
+        """Wait in line for a processor. False if none comes in time."""
+        mine = threading.Event()
         with self._lock:
-            if mine.is_set():
-                return
-            self._line.remove(mine)
-        raise Busy(f"the function must come to a request within {self._wait_s:g} s, got too many of them")
+            line.append(mine)
+            self._admit()
+        if mine.wait(wait_s):
+            return True
+        with self._lock:
+            if not mine.is_set():
+                line.remove(mine)
+            return mine.is_set()
+
+    def _give_back(self, places: int = 0) -> None:
+        with self._lock:
+            self._places += places
+            self._processors += 1
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._processors > 0 and (self._returners or (self._beginners and self._places > 0)):
+            self._processors -= 1
+            if self._returners:
+                self._returners.popleft().set()
+            else:
+                self._places -= 1
+                self._beginners.popleft().set()
 
     @contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:

@@ -4,19 +4,21 @@ import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from handler.errors import Busy, TooLarge
 from handler.memory import LARGE_BYTES, MAX_PASSES, Memory, default_bytes, find_limit
+from handler.web.load import Load
 from tests.support.waiting import FAR_S, soon_s, wait_for
 
 
 class Line:
     """Requests in threads of their own: each holds its bytes until it is told to end."""
 
-    def __init__(self, budget, processors=None):
-        self.memory = Memory(budget, processors or threading.Semaphore(64))
+    def __init__(self, budget, away=nullcontext):
+        self.memory = Memory(budget, away)
         self.begun, self._ends, self._pool = [], {}, ThreadPoolExecutor(64)
 
     def ask(self, name, cost):
@@ -89,7 +91,7 @@ def test_a_large_one_is_passed_so_often_and_no_more(line):
 
 
 def test_a_large_one_among_many_small_ones_is_served():
-    shared, served = Memory(8, threading.Semaphore(8)), threading.Event()
+    shared, served = Memory(8), threading.Event()
 
     def keep_asking():
         while not served.is_set():
@@ -144,7 +146,7 @@ def test_what_never_fits_is_too_large_at_once(line):
 
 
 def test_who_asks_for_more_gives_back_what_it_has():
-    shared = Memory(10, threading.Semaphore(1))
+    shared = Memory(10)
     with shared.room(soon_s()) as reserve:
         reserve(4)
         reserve(3)
@@ -155,47 +157,95 @@ def test_who_asks_for_more_gives_back_what_it_has():
 
 
 def test_an_error_gives_everything_back():
-    processors = threading.Semaphore(1)
-    shared = Memory(10, processors)
+    shared = Memory(10)
     with pytest.raises(KeyError), shared.room(soon_s()) as reserve:
         reserve(4)
         raise KeyError
     assert shared._free_bytes == 10
-    assert processors.acquire(blocking=False)
 
 
-def test_who_gets_no_processor_in_time_is_told_so_and_keeps_no_memory():
-    shared = Memory(10, threading.Semaphore(0))
-    late = pytest.raises(Busy, match="must find a processor to decode it, got other images")
-    with late, shared.room(soon_s(0.1)) as reserve:
-        reserve(4)
+def test_who_waits_in_vain_keeps_nothing_of_what_it_had():
+    shared = Memory(10)
+    with shared.room(soon_s()) as other, shared.room(soon_s(0.1)) as reserve:
+        other(4)
+        reserve(5)
+        with pytest.raises(Busy):
+            reserve(7)
+        assert shared._free_bytes == 6
+        reserve(6)
+        assert shared._free_bytes == 0
     assert shared._free_bytes == 10
 
 
-def test_an_answer_takes_a_processor_or_goes_on_without():
-    processors = threading.Semaphore(1)
-    shared = Memory(10, processors)
-    for _ in range(2):
-        with shared.processor(0.01), shared.processor(0.01):
-            assert not processors.acquire(blocking=False)
-    assert [processors.acquire(blocking=False) for _ in range(2)] == [True, False]
+class Aside:
+    """Counts the images that are away, and how often one went."""
+
+    def __init__(self):
+        self.now = self.times = 0
+
+    @contextmanager
+    def __call__(self):
+        self.now += 1
+        self.times += 1
+        yield
+        self.now -= 1
 
 
-def test_as_many_begin_as_there_are_processors_and_large_ones_beside_them():
-    processors = threading.Semaphore(2)
-    line = Line(4 * LARGE_BYTES, processors)
-    try:
-        line.ask("a", 1)
-        line.ask("b", 1)
-        line.start("c", 1)
-        wait_for(lambda: line.memory._free_bytes == 4 * LARGE_BYTES - 3)
-        line.ask("large", LARGE_BYTES + 1)
-        assert line.begun == ["a", "b", "large"]
-        line.end("a", 4)
-        assert line.begun[-1] == "c"
-    finally:
-        line.close()
-    assert [processors.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+def test_an_image_is_away_while_it_waits_for_memory_and_not_without_waiting():
+    away = Aside()
+    line = Line(10, away)
+    line.ask("a", 6)
+    assert away.times == 0
+    line.ask("b", 6)
+    assert away.now == 1
+    line.end("a", 2)
+    assert (away.now, away.times) == (0, 1)
+    line.close()
+
+
+def test_who_comes_back_with_memory_to_no_processor_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr("handler.web.load.RETURN_S", FAR_S)
+    load = Load(3, 2, 1, FAR_S)
+    shared = Memory(10, load.away)
+    back, over = [], threading.Event()
+
+    def first():
+        with load.turn():
+            with shared.room(soon_s()) as reserve:
+                reserve(6)
+                wait_for(lambda: shared._line)
+            assert over.wait(FAR_S)
+
+    def second():
+        with load.turn(), shared.room(soon_s()) as reserve:
+            wait_for(lambda: shared._free_bytes == 4)
+            reserve(6)
+            back.append("b")
+
+    def third():
+        with load.turn(), shared.room(soon_s()) as reserve:
+            wait_for(lambda: load._returners)  # b has its memory, and no processor
+            reserve(3)
+            back.append("c")
+        over.set()
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(work) for work in (first, second, third)]:
+            done.result(FAR_S)
+    assert back == ["c", "b"]
+
+
+def test_a_large_image_is_away_until_it_is_decoded():
+    away = Aside()
+    shared = Memory(2 * LARGE_BYTES, away)
+    with shared.room(soon_s()) as reserve:
+        reserve(LARGE_BYTES)
+        assert away.now == 0
+        reserve(LARGE_BYTES + 1)
+        assert away.now == 1
+        reserve(LARGE_BYTES + 2)
+        assert away.now == 1
+    assert away.now == 0
 
 
 def test_the_default_is_a_workers_share_less_what_it_needs():
