@@ -207,13 +207,13 @@ def test_who_comes_back_with_memory_to_no_processor_holds_nobody_up(monkeypatch)
     monkeypatch.setattr("handler.web.load.RETURN_S", FAR_S)
     load = Load(3, 2, 1, FAR_S)
     shared = Memory(10, load.away)
-    back, over = [], threading.Event()
+    back, third_begun, over = [], threading.Event(), threading.Event()
 
     def first():
         with load.turn():
             with shared.room(soon_s()) as reserve:
                 reserve(6)
-                wait_for(lambda: shared._line)
+                assert third_begun.wait(FAR_S)
             assert over.wait(FAR_S)
 
     def second():
@@ -223,8 +223,10 @@ def test_who_comes_back_with_memory_to_no_processor_holds_nobody_up(monkeypatch)
             back.append("b")
 
     def third():
+        wait_for(lambda: shared._line)
         with load.turn(), shared.room(soon_s()) as reserve:
-            wait_for(lambda: load._returners)  # b has its memory, and no processor
+            third_begun.set()
+            wait_for(lambda: load._returners)  # the second has its memory, and no processor
             reserve(3)
             back.append("c")
         over.set()
