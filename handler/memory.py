@@ -4,7 +4,8 @@
 and what others give back goes to the first in line that fits. So small images pass large ones. But each may be passed
 MAX_PASSES times only: then nothing behind it begins before it does, and it waits no longer than those that run.
 
-A large image delays no other one: it is away while it is decoded, for its decoder runs long, and without Python's lock.
+A large image delays no other one. Its decoder runs long, and without Python's lock, so the image is away meanwhile: see
+:mod:`handler.web.load`.
 """
 
 import os

@@ -72,7 +72,7 @@ class ClientSocket(socket.socket):
         self.started = True
         return data
 
-    def sendall(self, data: bytes) -> None:  # type: ignore[override] # as above
+    def sendall(self, data: bytes) -> None:  # type: ignore[override] # gunicorn gives no flags
         """Send everything. Raises TooSlow."""
         self.answered = True
         rest = memoryview(data)
@@ -86,7 +86,7 @@ class ClientSocket(socket.socket):
                 self.send_left_s -= time.monotonic() - started_s
 
     def _within(self, left_s: float, call: Callable[..., R], arg: Any) -> R:
-        """Call a method of the socket within ``left_s``; the usual one need not wait, which saves system calls."""
+        """Call a method of the socket within ``left_s``. First without a timeout: it seldom has to wait."""
         outer_s = self.gettimeout()
         if outer_s is None:
             with suppress(BlockingIOError):
