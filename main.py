@@ -13,7 +13,7 @@ gc.disable()  # while modules load: nothing of them is freed, and looking for it
 import flask
 import functions_framework
 
-from handler import log, malloc, memory, pipeline
+from handler import log, machine, malloc, memory, pipeline
 from handler.backend.channel import Channel
 from handler.backend.client import ModelClient, Predictor
 from handler.backend.wire import ModelSpec
@@ -98,7 +98,7 @@ def rules(config: Config) -> routes.Rules:
 
 def decode_memory_bytes(config: Config) -> int:
     """Return the memory that decoding may take, as set, or else from the limit of the process; the log states it."""
-    limit_bytes, source = memory.find_limit()
+    limit_bytes, source = machine.memory_limit()
     set_bytes = config.decode_memory_bytes
     found_bytes = set_bytes or memory.default_bytes(
         limit_bytes, int(os.environ.get("WORKERS") or 1), config.requests_at_once
@@ -118,7 +118,7 @@ malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
 LOAD = Load(
     CONFIG.requests_at_once,
-    max(LEAST_PROCESSORS, os.cpu_count() or 1),
+    max(LEAST_PROCESSORS, machine.processors()),
     CONFIG.requests_at_once * CONFIG.max_body_bytes,
     CONFIG.deadline_s,
 )

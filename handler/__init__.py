@@ -11,10 +11,11 @@ pipeline     all stages for one image, a line each; the model is a callable, so 
 
 ``page`` is the page that browsers get at ``/``, with its client package. The other modules: ``options`` (of a request),
 ``config`` (settings of the process), ``errors`` (one class for each HTTP status), ``types``, ``log``, ``memory`` (how
-much decoding may take at once), and ``malloc`` (how much freed memory the process keeps).
+much decoding may take at once), ``machine`` (what the process may use), and ``malloc`` (how much freed memory it
+keeps).
 
-Imports go one way: config > web, backend > pipeline > masks, model > image > options, memory > types, errors,
-log, malloc, page. ``web`` and ``backend`` never import each other; ``main.py`` joins them. Nothing here imports
+Imports go one way: config > web, backend > pipeline > masks, model > image > options, memory > types, errors, log,
+machine, malloc, page. ``web`` and ``backend`` never import each other; ``main.py`` joins them. Nothing here imports
 TensorFlow.
 """
 

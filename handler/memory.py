@@ -8,13 +8,10 @@ A large image delays no other one. Its decoder runs long, and without Python's l
 :mod:`handler.web.load`.
 """
 
-import os
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path, PurePath
 
 import msgspec
 
@@ -133,40 +130,3 @@ def default_bytes(limit_bytes: int, workers: int, requests: int) -> int:
     """
     share = limit_bytes // max(1, workers)
     return max(int(LEAST_SHARE * share), share - PROCESS_BYTES - requests * REQUEST_BYTES)
-
-
-def find_limit(root: Path = Path("/")) -> tuple[int, str]:
-    """Return the bytes of memory that the process may take, and what says so: a control group, or else the machine.
-
-    ``root``: the folder with ``proc`` and ``sys``.
-    """
-    limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine"), *_group_limits(root)]
-    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if address_space != resource.RLIM_INFINITY:
-        limits.append((address_space, "RLIMIT_AS"))
-    return min(limits)
-
-
-def _group_limits(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield the limits of the process's control group, version 1 or 2, and of those around it.
-
-    In a container, the group's path may be that of the host, and the limits lie at the top.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
-        group = PurePath(path.strip("/"))
-        for folder in (group, *group.parents):
-            file = root / "sys/fs/cgroup" / top / folder / name
-            try:
-                text = file.read_text().strip()
-            except OSError:
-                continue
-            if text.isdecimal():  # else it is "max"
-                yield int(text), str(file)

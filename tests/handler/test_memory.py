@@ -1,6 +1,5 @@
 """Memory for decoding: how much there is, and the line of those that wait for it."""
 
-import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from handler.errors import Busy, TooLarge
-from handler.memory import LARGE_BYTES, MAX_PASSES, Memory, default_bytes, find_limit
+from handler.memory import LARGE_BYTES, MAX_PASSES, Memory, default_bytes
 from handler.web.load import Load
 from tests.support.waiting import FAR_S, soon_s, wait_for
 
@@ -254,47 +253,3 @@ def test_the_default_is_a_workers_share_less_what_it_needs():
     assert default_bytes(10**9, 1, 16) == 10**9 - 100_000_000 - 16 * 8_000_000
     assert default_bytes(10**9, 2, 16) == 5 * 10**8 - 100_000_000 - 16 * 8_000_000
     assert default_bytes(10**8, 1, 16) == 10**8 // 4
-
-
-def machine(root, groups, **limits):
-    """Write what Linux tells of control groups below a folder."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for path, text in limits.items():
-        file = root / "sys/fs/cgroup" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
-@pytest.mark.parametrize(
-    ("groups", "limits", "limit", "named"),
-    [
-        ("0::/\n", {"memory.max": "1073741824\n"}, 1 << 30, "memory.max"),
-        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "500\n", "memory.max": "700\n"}, 500, "a/memory.max"),
-        ("0::/of/the/host\n", {"memory.max": "700\n"}, 700, "memory.max"),
-        (
-            "5:cpu,cpuacct:/x\n4:memory:/docker/abc\n0::/\n",
-            {"memory/memory.limit_in_bytes": "800\n", "cpu,cpuacct/x/memory.max": "1\n"},
-            800,
-            "memory/memory.limit_in_bytes",
-        ),
-        (
-            "4:memory:/pod/c\n",
-            {"memory/pod/c/memory.limit_in_bytes": "600\n", "memory/memory.limit_in_bytes": "9223372036854771712\n"},
-            600,
-            "memory/pod/c/memory.limit_in_bytes",
-        ),
-    ],
-)
-def test_the_limit_of_a_control_group(tmp_path, groups, limits, limit, named):
-    root = machine(tmp_path, groups, **limits)
-    assert find_limit(root) == (limit, str(tmp_path / "sys/fs/cgroup" / named))
-
-
-def test_without_a_control_group_the_machine_is_the_limit(tmp_path, monkeypatch):
-    found, source = find_limit(tmp_path)
-    assert source == "the machine"
-    assert found > 1 << 28
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 27, 1 << 27))
-    assert find_limit(machine(tmp_path, "0::/\n", **{"memory.max": "max\n"})) == (1 << 27, "RLIMIT_AS")
