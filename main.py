@@ -27,7 +27,7 @@ from handler.web import app, routes, worker
 from handler.web.load import Load
 
 WAIT_SHARE = 0.5  # of the deadline, for memory; the rest is for decoding and the model
-LEAST_PROCESSORS = 2  # that images work on at once: while one is decoded, another has Python's lock
+LEAST_PROCESSORS = 2  # images worked on at once: while one is decoded, another has Python's lock
 logger = logging.getLogger("segment.main")
 
 

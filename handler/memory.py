@@ -19,7 +19,7 @@ from handler.errors import Busy, TooLarge
 from handler.types import Away
 
 MAX_PASSES = 16
-LARGE_BYTES = 100_000_000  # an image that takes more is decoded while others work
+LARGE_BYTES = 100_000_000  # an image that takes more is away while it is decoded
 PROCESS_BYTES = 100_000_000  # of a worker without requests
 REQUEST_BYTES = 8_000_000  # of a request beside its photograph: tensors, messages, the answer
 LEAST_SHARE = 0.25  # of the limit, for decoding, if a worker with all its requests leaves less

@@ -56,4 +56,4 @@ class Placed(Protocol):
 
 Predict = Callable[[Inputs], Prediction]  # the tensors of a signature in the contract -> the outputs in the contract
 Place = Callable[[Size, Inputs], Placed]  # by the size of the image, and the other inputs
-Away = Callable[[], AbstractContextManager[None]]  # lets another image work while this one waits in the block
+Away = Callable[[], AbstractContextManager[None]]  # lets others begin while an image waits in the block

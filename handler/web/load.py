@@ -1,8 +1,8 @@
 """What one process takes on at once: images, and bytes of bodies. The other requests wait.
 
-*Strategy* for images. An image works, or it is away: it waits for the model or for memory. As many work at once as
-there are processors: more would only take turns at Python's lock. Who comes back goes before those that begin. So with
-a fast model few images are in the function at a time, and with a slow one many.
+*Strategy* for images. An image is worked on, or it is away: it waits for the model or for memory. As many are worked on
+at once as there are processors: more would only take turns at Python's lock. An image that comes back goes before those
+that begin. So with a fast model few images are in the function at a time, and with a slow one many.
 """
 
 import threading
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 from handler.errors import Busy
 
-RETURN_S = 1.0  # who comes back and waits so long for a processor works without one
+RETURN_S = 1.0  # an image that comes back waits so long for a processor, and then goes on without one
 
 
 class Load:
     """The requests of one process. Thread-safe; may be forked before its first request.
 
-    ``requests``: images at once, also those that are away. ``processors``: images that work at once. ``body_bytes``: of
+    ``requests``: images at once, also those that are away. ``processors``: images worked on at once. ``body_bytes``: of
     all bodies in memory. ``wait_s``: most time to wait for a turn, or for room for a body.
     """
 
@@ -27,10 +27,10 @@ class Load:
         self._wait_s = wait_s
         self._lock = threading.Lock()
         self._places = requests  # those that are free
-        self._processors = processors  # those that are free; below zero if images work without
+        self._processors = processors  # those that are free; below zero if images go on without one
         self._beginners: deque[threading.Event] = deque()
         self._returners: deque[threading.Event] = deque()
-        self._mine = threading.local()  # ``works``: True while the image of this thread works
+        self._mine = threading.local()  # ``works``: True while the image of this thread is worked on
         self._changed = threading.Condition(self._lock)
         self._kept: dict[object, int] = {}  # bytes of each body, the oldest first
 
@@ -48,7 +48,7 @@ class Load:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Let another image work while the one of this thread waits in the block. A thread may also have none."""
+        """Let another image begin while this thread's image waits in the block. A thread without one just runs it."""
         if not getattr(self._mine, "works", False):
             yield
             return
