@@ -33,10 +33,10 @@ def processors(root: Path = ROOT) -> int:
     counts = [os.cpu_count() or 1]
     for group, version in _groups(root, "cpu"):
         files = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        limit = re.fullmatch(r"(\d+) (\d+)", " ".join(_read(group / file) for file in files))
-        if limit:  # else it is "max" or -1
+        limit = re.fullmatch(r"([1-9]\d*) ([1-9]\d*)", " ".join(_read(group / file) for file in files))
+        if limit:  # else it is "max", -1 or 0
             counts.append(math.ceil(int(limit[1]) / int(limit[2])))
-    return max(1, min(counts))
+    return min(counts)
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:

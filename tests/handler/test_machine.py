@@ -67,6 +67,7 @@ def test_without_a_control_group_the_memory_of_the_machine_is_the_limit(tmp_path
             4,
         ),
         ("5:cpu,cpuacct:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ("5:cpu:/\n", {"cpu/cpu.cfs_quota_us": "0\n", "cpu/cpu.cfs_period_us": "0\n"}, 8),
         ("", {}, 8),
     ],
 )
