@@ -83,6 +83,15 @@ class Image:
         self._end.set()
 
 
+def one_back_of_two(load, pool):
+    """Return two images that were away at once, of which the first is back."""
+    first, second = Image(load, pool), Image(load, pool)
+    assert second.begun.wait(WAIT_S)
+    first.call_back()
+    assert first.back.wait(WAIT_S)
+    return first, second
+
+
 def test_others_begin_while_images_are_away_as_long_as_there_are_places():
     load = Load(3, 1, 1, WAIT_S)
     with ThreadPoolExecutor(4) as pool:
@@ -100,10 +109,7 @@ def test_others_begin_while_images_are_away_as_long_as_there_are_places():
 def test_who_comes_back_works_before_those_that_begin():
     load = Load(3, 1, 1, WAIT_S)
     with ThreadPoolExecutor(4) as pool:
-        first, second = Image(load, pool), Image(load, pool)
-        assert second.begun.wait(WAIT_S)
-        first.call_back()
-        assert first.back.wait(WAIT_S)
+        first, second = one_back_of_two(load, pool)
         beginner = Image(load, pool)
         waiting(load, 1)
         second.call_back()
@@ -122,10 +128,7 @@ def test_who_comes_back_to_no_processor_works_without(monkeypatch):
     monkeypatch.setattr("handler.web.load.RETURN_S", SHORT_S)
     load = Load(2, 1, 1, WAIT_S)
     with ThreadPoolExecutor(2) as pool:
-        first, second = Image(load, pool), Image(load, pool)
-        assert second.begun.wait(WAIT_S)
-        first.call_back()
-        assert first.back.wait(WAIT_S)
+        first, second = one_back_of_two(load, pool)
         second.call_back()
         assert second.back.wait(WAIT_S)
         first.end()
