@@ -117,10 +117,10 @@ log.configure()
 malloc.keep_freed_blocks()
 CONFIG = Config.from_environ(os.environ)  # raises ConfigError: a wrong setting stops the start
 LOAD = Load(
-    CONFIG.requests_at_once,
-    max(LEAST_PROCESSORS, machine.processors()),
-    CONFIG.requests_at_once * CONFIG.max_body_bytes,
-    CONFIG.deadline_s,
+    requests=CONFIG.requests_at_once,
+    processors=max(LEAST_PROCESSORS, machine.processors()),
+    body_bytes=CONFIG.requests_at_once * CONFIG.max_body_bytes,
+    wait_s=CONFIG.deadline_s,
 )
 SERVICE = Service(CONFIG, decode_memory_bytes(CONFIG), LOAD.away)
 RULES = rules(CONFIG)
